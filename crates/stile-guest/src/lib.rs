@@ -1,0 +1,1 @@
+//! The guest side: render node, contexts, blobs and sync operations.

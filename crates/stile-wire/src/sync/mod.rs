@@ -1,0 +1,18 @@
+//! The operations of capset `stile-sync` (id 30), as `docs/spec/stile-sync.md` states them.
+
+mod capset;
+mod op;
+mod status;
+
+pub use capset::{CAPSET_ID, CAPSET_VERSION, Capset};
+pub use op::{
+    Access, Framing, HEADER_BYTES, Op, OpCode, Refused, Step, Steps, encode_drop, encode_export,
+    encode_import, encode_merge, encode_status, encode_wait,
+};
+pub use status::{
+    RECORD_BYTES, RecordFlags, STATUS_HEADER_BYTES, STATUS_MAGIC, STATUS_VERSION, StatusHeader,
+    StatusRecord, capacity, record_offset,
+};
+
+/// Rings of a context, and so the values of `ring_idx`: 0 to 63 (Linux, `virtgpu_drm.h`).
+pub const MAX_RINGS: u8 = 64;
