@@ -1,0 +1,57 @@
+//! The project's own commands. `cargo xtask --help` lists them.
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod demo;
+mod hostvm;
+mod lab;
+mod process;
+mod progress;
+mod setup;
+mod workspace;
+
+use progress::Progress;
+use workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own commands", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start host, daemon, VMM and guest, and show fences crossing between them
+    Demo,
+    /// The lab: a host VM with real dma-bufs and KVM, and guests in it
+    #[command(subcommand)]
+    Lab(lab::Command),
+    /// Measure the daemon, on this machine and in the lab
+    Bench,
+}
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            for cause in error.chain().skip(1) {
+                eprintln!("because: {cause}");
+            }
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<std::process::ExitCode> {
+    let workspace = Workspace::find()?;
+    let progress = Progress::start();
+    match command {
+        Command::Demo => demo::run(),
+        Command::Lab(command) => lab::run(&workspace, &progress, command),
+        Command::Bench => bench::run(),
+    }
+}
