@@ -1,1 +1,34 @@
-//! The device as a pure state machine: no I/O, no clock, no file descriptors.
+//! The device as a pure state machine: commands and events in, answers and requests out.
+//!
+//! There is no I/O in here, no clock and no file descriptor: [`Device`] is told the time, and asks
+//! for everything else through the [`Host`] trait, none of whose methods may block. So it runs the
+//! same under a daemon, a simulation and a fuzzer.
+//!
+//! Start reading at [`fence`], which is what the rest exists for, then [`Device::submit`].
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod answer;
+mod blob;
+mod context;
+mod counters;
+mod device;
+pub mod fence;
+mod host;
+mod job;
+mod limits;
+mod list;
+mod operation;
+mod region;
+mod resource;
+mod slab;
+mod status;
+mod wait;
+
+pub use answer::{Answer, Chain};
+pub use counters::Counters;
+pub use device::Device;
+pub use host::{BlobSource, Errno, Host, JobId, Outcome, WaitId, errno};
+pub use limits::Limits;

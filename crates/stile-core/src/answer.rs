@@ -1,0 +1,59 @@
+//! Answers, and which error the guest is told for which fault.
+
+use stile_wire::gpu::{MAX_RESPONSE_BYTES, Malformed, Response, ResponseError, Timeline};
+use stile_wire::sync::Refused;
+
+use crate::host::{Errno, errno};
+
+/// Names the descriptor chain of a command. The host's own number; the device only hands it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Chain(pub u32);
+
+/// A response and where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The command's chain.
+    pub chain: Chain,
+    /// The command's context.
+    pub ctx_id: u32,
+    /// The fence that the response signals.
+    pub fence: Option<(Timeline, u64)>,
+    /// What to say.
+    pub response: Response,
+}
+
+impl Answer {
+    /// Writes the response as the guest reads it, and says how many bytes it takes.
+    pub fn encode(&self, out: &mut [u8; MAX_RESPONSE_BYTES]) -> usize {
+        self.response.encode(self.ctx_id, self.fence, out)
+    }
+}
+
+/// A command that cannot be read.
+pub(crate) const fn to_malformed(fault: Malformed) -> ResponseError {
+    match fault {
+        Malformed::Short | Malformed::BadField => ResponseError::InvalidParameter,
+        Malformed::UnknownType(_) => ResponseError::Unspec,
+    }
+}
+
+/// An operation that cannot be read.
+pub(crate) const fn to_refused(refused: Refused) -> Errno {
+    match refused {
+        Refused::UnknownCode => errno::ENOSYS,
+        Refused::WrongSize | Refused::BadAccess | Refused::BadReserved | Refused::NoCookie => {
+            errno::EINVAL
+        }
+    }
+}
+
+/// A host that could not do what a command asked for. In-band there is room for the errno; here
+/// only for its kind.
+pub(crate) const fn to_host_error(error: Errno) -> ResponseError {
+    match error {
+        // ENOMEM, ENOSPC
+        Errno(12 | 28) | errno::EMFILE | errno::EDQUOT => ResponseError::OutOfMemory,
+        errno::EINVAL => ResponseError::InvalidParameter,
+        _ => ResponseError::Unspec,
+    }
+}

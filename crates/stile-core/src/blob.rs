@@ -1,0 +1,53 @@
+//! A blob resource and where it is mapped.
+
+use alloc::collections::BTreeSet;
+
+use stile_wire::gpu::{BlobFlags, BlobMem};
+
+use crate::region::PAGE;
+
+/// Whether a blob lies in the hostmem region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mapping {
+    /// It does not.
+    None,
+    /// The front end was asked to map or unmap it and has not answered.
+    Changing,
+    /// It does, from this offset.
+    At(u64),
+}
+
+/// A blob resource.
+#[derive(Debug)]
+pub(crate) struct Blob<B> {
+    pub(crate) serial: u64,
+    pub(crate) buffer: B,
+    pub(crate) size: u64,
+    pub(crate) mem: BlobMem,
+    pub(crate) flags: BlobFlags,
+    pub(crate) mapping: Mapping,
+    pub(crate) uuid: Option<[u8; 16]>,
+    /// The contexts that it is attached to.
+    pub(crate) contexts: BTreeSet<u32>,
+}
+
+impl<B> Blob<B> {
+    /// Bytes that count as host memory.
+    pub(crate) const fn host_bytes(&self) -> u64 {
+        match self.mem {
+            BlobMem::Guest => 0,
+            BlobMem::Host3d | BlobMem::Host3dGuest => self.size,
+        }
+    }
+
+    /// Bytes that it takes in the hostmem region: whole pages. Beyond the address space, 0, which
+    /// no region takes.
+    pub(crate) fn mapped_bytes(&self) -> u64 {
+        self.size.checked_next_multiple_of(PAGE).unwrap_or(0)
+    }
+
+    /// Whether the guest may map it through the hostmem region.
+    pub(crate) const fn mappable(&self) -> bool {
+        !matches!(self.mem, BlobMem::Guest) && self.flags.contains(BlobFlags::USE_MAPPABLE)
+    }
+}

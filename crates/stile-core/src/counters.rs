@@ -1,0 +1,22 @@
+//! What the device has done, for metrics.
+
+/// Counted since the start of the device; a reset does not set them back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Commands answered.
+    pub replies: u64,
+    /// Answers that stood for a fence.
+    pub fences: u64,
+    /// Fences that had to wait.
+    pub fences_parked: u64,
+    /// Fences that their deadline ended.
+    pub fences_overdue: u64,
+    /// Fenced commands whose id was not above the timeline's last.
+    pub fences_stale: u64,
+    /// Operations that failed, quotas included.
+    pub operations_failed: u64,
+    /// Commands and operations refused because of a quota.
+    pub over_quota: u64,
+    /// Signals for waits that were gone.
+    pub late_signals: u64,
+}

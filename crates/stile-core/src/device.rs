@@ -1,0 +1,561 @@
+//! The device: which command does what, and how its answer leaves.
+//!
+//! A command's way: [`Device::submit`] decodes it, `dispatch` acts and gives a response,
+//! `finish` sends it, or parks it behind the fences before it. What takes longer comes back by
+//! [`Device::signalled`] (a host fence), [`Device::job_done`] (the front end) or
+//! [`Device::tick`] (a deadline).
+
+use alloc::collections::BTreeMap;
+use core::fmt;
+
+use stile_wire::gpu::{Command, Malformed, Request, Response, ResponseError, Timeline, types};
+use stile_wire::sync::{CAPSET_ID, CAPSET_VERSION, Capset, MAX_RINGS, OpCode, RecordFlags};
+
+use crate::answer::{Answer, Chain, to_malformed};
+use crate::blob::Blob;
+use crate::context::Context;
+use crate::counters::Counters;
+use crate::fence::{FenceKey, Fences, Submitted, TimelineKey};
+use crate::host::{Errno, Host, JobId, Outcome, WaitId, errno};
+use crate::job::{Job, Promise};
+use crate::limits::Limits;
+use crate::list::List;
+use crate::region::Region;
+use crate::slab::{Key, Slab};
+use crate::status::Ending;
+use crate::wait::{OfFence, Wait};
+
+/// A fence's answer and what it waits for.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    pub(crate) answer: Answer,
+    pub(crate) waits: List<OfFence>,
+    pub(crate) job: Option<Key>,
+}
+
+/// A virtio-gpu device without outputs, whose contexts may use stile-sync.
+pub struct Device<H: Host> {
+    pub(crate) limits: Limits,
+    pub(crate) contexts: BTreeMap<u32, Context<H::Fence, H::Status>>,
+    pub(crate) blobs: BTreeMap<u32, Blob<H::Buffer>>,
+    pub(crate) fences: Fences<Parked>,
+    pub(crate) waits: Slab<Wait>,
+    pub(crate) jobs: Slab<Job>,
+    pub(crate) region: Region,
+    pub(crate) counters: Counters,
+    /// Cookies of all contexts.
+    pub(crate) cookies: u32,
+    pub(crate) host_bytes: u64,
+    global: TimelineKey,
+    last_serial: u64,
+}
+
+impl<H: Host> fmt::Debug for Device<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device")
+            .field("contexts", &self.contexts.len())
+            .field("blobs", &self.blobs.len())
+            .field("pending", &self.fences.pending())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<H: Host> Device<H> {
+    /// A device that nobody has used.
+    pub fn new(limits: Limits) -> Self {
+        let mut fences = Fences::default();
+        let global = fences.open();
+        Self {
+            limits,
+            contexts: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+            fences,
+            waits: Slab::new(),
+            jobs: Slab::new(),
+            region: Region::default(),
+            counters: Counters::default(),
+            cookies: 0,
+            host_bytes: 0,
+            global,
+            last_serial: 0,
+        }
+    }
+
+    /// What has happened so far.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The quotas.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Fences that are not answered yet.
+    pub const fn pending_fences(&self) -> usize {
+        self.fences.pending()
+    }
+
+    /// Contexts, blobs and cookies that exist.
+    pub fn population(&self) -> (usize, usize, usize) {
+        (
+            self.contexts.len(),
+            self.blobs.len(),
+            usize::try_from(self.cookies).unwrap_or(usize::MAX),
+        )
+    }
+
+    /// Whether the next submission might be refused for its number of pending fences or file
+    /// descriptors. Whoever has signals to deliver does so first.
+    pub fn crowded(&self) -> bool {
+        let fds = self.fds().saturating_add(self.limits.operations);
+        self.fences.pending() >= to_usize(self.limits.pending_fences) || fds >= self.limits.fds
+    }
+
+    /// When [`Device::tick`] is due, in nanoseconds of the clock that the device is told.
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        self.fences.next_deadline_ns()
+    }
+
+    /// Takes up one command: the device-readable bytes of a chain. It is answered now or later,
+    /// by exactly one [`Host::reply`].
+    pub fn submit(&mut self, host: &mut H, now_ns: u64, chain: Chain, bytes: &[u8]) {
+        let Ok(request) = Request::decode(bytes) else {
+            let response = Response::Err(to_malformed(Malformed::Short));
+            return self.reply(
+                host,
+                Answer {
+                    chain,
+                    ctx_id: 0,
+                    fence: None,
+                    response,
+                },
+            );
+        };
+        let timeline = request
+            .fence
+            .and_then(|(timeline, _)| self.timeline(timeline));
+        if let (Some(key), Some((_, id))) = (timeline, request.fence)
+            && self.fences.is_stale(key, id)
+        {
+            self.counters.fences_stale = self.counters.fences_stale.saturating_add(1);
+            let response = Response::Err(ResponseError::InvalidParameter);
+            let answer = Answer {
+                chain,
+                ctx_id: request.ctx_id,
+                fence: None,
+                response,
+            };
+            return self.reply(host, answer);
+        }
+        let turn = Turn {
+            now_ns,
+            chain,
+            request,
+            timeline,
+        };
+        match request.command {
+            Ok(Command::Submit3d { payload }) => self.run(host, &turn, payload),
+            Err(Malformed::Short) if request.kind == types::CMD_SUBMIT_3D => {
+                self.refuse_submission(host, &turn);
+            }
+            Ok(Command::CtxDestroy) => {
+                // The answer is queued before its own ring is closed.
+                let response = self.known_context(request.ctx_id);
+                self.finish(host, &turn, response);
+                self.destroy_context(request.ctx_id);
+            }
+            Ok(command) => {
+                if let Some(response) = self.dispatch(host, &turn, command) {
+                    self.finish(host, &turn, response);
+                }
+            }
+            Err(fault) => self.finish(host, &turn, Response::Err(to_malformed(fault))),
+        }
+    }
+
+    /// Everything but SUBMIT_3D and CTX_DESTROY. `None` where a job will answer.
+    fn dispatch(
+        &mut self,
+        host: &mut H,
+        turn: &Turn<'_>,
+        command: Command<'_>,
+    ) -> Option<Response> {
+        let ctx_id = turn.request.ctx_id;
+        Some(match command {
+            Command::GetDisplayInfo => Response::NoDisplays,
+            Command::GetEdid { .. }
+            | Command::SetScanout { .. }
+            | Command::SetScanoutBlob { .. } => Response::Err(ResponseError::InvalidScanoutId),
+            Command::UpdateCursor { .. } | Command::MoveCursor { .. } => {
+                Response::Err(ResponseError::InvalidScanoutId)
+            }
+            Command::GetCapsetInfo { index: 0 } => Response::CapsetInfo {
+                id: CAPSET_ID,
+                max_version: CAPSET_VERSION,
+                max_size: u32::try_from(size_of::<Capset>()).unwrap_or(0),
+            },
+            Command::GetCapset {
+                id: CAPSET_ID,
+                version: ..=CAPSET_VERSION,
+            } => Response::Capset(self.capset()),
+            Command::GetCapsetInfo { .. } | Command::GetCapset { .. } => {
+                Response::Err(ResponseError::InvalidParameter)
+            }
+            Command::CtxCreate { capset_id } => self.create_context(ctx_id, capset_id),
+            Command::CtxAttachResource { resource_id } => self.attach(ctx_id, resource_id),
+            Command::CtxDetachResource { resource_id } => self.detach(ctx_id, resource_id),
+            Command::ResourceCreateBlob {
+                resource_id,
+                mem,
+                flags,
+                size,
+                entries,
+                ..
+            } => self.create_blob(host, resource_id, mem, flags, size, entries),
+            Command::ResourceUnref { resource_id } => self.unref(host, resource_id),
+            Command::ResourceAssignUuid { resource_id } => {
+                return self.assign_uuid(host, turn, resource_id);
+            }
+            Command::ResourceMapBlob {
+                resource_id,
+                offset,
+            } => {
+                return self.map(host, turn, resource_id, offset);
+            }
+            Command::ResourceUnmapBlob { resource_id } => {
+                return self.unmap(host, turn, resource_id);
+            }
+            // Not offered: 2D and 3D resources, backing of anything but blobs, transfers, flushes.
+            Command::ResourceCreate2d { .. } | Command::ResourceCreate3d { .. } => {
+                Response::Err(ResponseError::Unspec)
+            }
+            Command::AttachBacking { resource_id, .. }
+            | Command::DetachBacking { resource_id }
+            | Command::ResourceFlush { resource_id }
+            | Command::TransferToHost2d { resource_id }
+            | Command::TransferToHost3d { resource_id }
+            | Command::TransferFromHost3d { resource_id } => {
+                Response::Err(if self.blobs.contains_key(&resource_id) {
+                    ResponseError::Unspec
+                } else {
+                    ResponseError::InvalidResourceId
+                })
+            }
+            Command::Submit3d { .. } | Command::CtxDestroy => Response::Err(ResponseError::Unspec),
+        })
+    }
+
+    fn capset(&self) -> Capset {
+        Capset {
+            version: CAPSET_VERSION.into(),
+            size: u32::try_from(size_of::<Capset>()).unwrap_or(0).into(),
+            operations: OpCode::mask().into(),
+            max_submit_bytes: self.limits.submit_bytes.into(),
+            max_operations: self.limits.operations.into(),
+            max_pending_fences: self.limits.pending_fences.into(),
+            max_cookies: self.limits.cookies.into(),
+            max_rings: u32::from(MAX_RINGS).into(),
+            fence_deadline_ms: self.limits.fence_deadline_ms.into(),
+            status_record_bytes: 64.into(),
+            reserved: 0.into(),
+            max_host_bytes: self.limits.host_bytes.into(),
+            reserved_tail: 0.into(),
+        }
+    }
+
+    fn known_context(&self, ctx_id: u32) -> Response {
+        if self.contexts.contains_key(&ctx_id) {
+            Response::Ok
+        } else {
+            Response::Err(ResponseError::InvalidContextId)
+        }
+    }
+
+    fn create_context(&mut self, ctx_id: u32, capset_id: u32) -> Response {
+        if ctx_id == 0 || self.contexts.contains_key(&ctx_id) {
+            return Response::Err(ResponseError::InvalidContextId);
+        }
+        // Id 0 is a context from before CONTEXT_INIT: it holds buffers and nothing else.
+        if capset_id != CAPSET_ID && capset_id != 0 {
+            return Response::Err(ResponseError::InvalidParameter);
+        }
+        if self.contexts.len() >= to_usize(self.limits.contexts) {
+            return self.over_quota();
+        }
+        let serial = self.next_serial();
+        self.contexts
+            .insert(ctx_id, Context::new(serial, capset_id == CAPSET_ID));
+        Response::Ok
+    }
+
+    fn destroy_context(&mut self, ctx_id: u32) {
+        let Some(mut context) = self.contexts.remove(&ctx_id) else {
+            return;
+        };
+        context.close(&mut self.fences);
+        let cookies = u32::try_from(context.cookies.len()).unwrap_or(u32::MAX);
+        self.cookies = self.cookies.saturating_sub(cookies);
+        for resource_id in context.resources {
+            if let Some(blob) = self.blobs.get_mut(&resource_id) {
+                blob.contexts.remove(&ctx_id);
+            }
+        }
+    }
+
+    /// The timeline that a fence names; `None` where there can be none on it.
+    fn timeline(&mut self, timeline: Timeline) -> Option<TimelineKey> {
+        match timeline {
+            Timeline::Global => Some(self.global),
+            Timeline::Ring { ctx_id, ring_idx } if ring_idx < MAX_RINGS => Some(
+                self.contexts
+                    .get_mut(&ctx_id)?
+                    .ring(ring_idx, &mut self.fences),
+            ),
+            Timeline::Ring { .. } => None,
+        }
+    }
+
+    /// Answers a command that waits for nothing of its own.
+    pub(crate) fn finish(&mut self, host: &mut H, turn: &Turn<'_>, response: Response) {
+        self.park(host, turn, response, 0, List::default(), None);
+    }
+
+    /// Answers a command after `waits` waits, behind the fences before it.
+    pub(crate) fn park(
+        &mut self,
+        host: &mut H,
+        turn: &Turn<'_>,
+        response: Response,
+        waits: u32,
+        open: List<OfFence>,
+        job: Option<Key>,
+    ) -> Option<FenceKey> {
+        let Request { ctx_id, fence, .. } = turn.request;
+        let answer = Answer {
+            chain: turn.chain,
+            ctx_id,
+            fence,
+            response,
+        };
+        let (Some(timeline), Some((_, id))) = (turn.timeline, fence) else {
+            self.reply(host, answer);
+            return None;
+        };
+        let deadline_ns = turn
+            .now_ns
+            .saturating_add(u64::from(self.limits.fence_deadline_ms).saturating_mul(1_000_000));
+        let parked = Parked {
+            answer,
+            waits: open,
+            job,
+        };
+        match self.fences.submit(timeline, id, waits, deadline_ns, parked) {
+            Submitted::Now(parked) => {
+                self.reply(host, parked.answer);
+                None
+            }
+            Submitted::Parked(key) => {
+                self.counters.fences_parked = self.counters.fences_parked.saturating_add(1);
+                Some(key)
+            }
+            // `submit` has looked already.
+            Submitted::Stale(Parked { answer, .. }) => {
+                self.reply(
+                    host,
+                    Answer {
+                        fence: None,
+                        ..answer
+                    },
+                );
+                None
+            }
+        }
+    }
+
+    /// A watched host fence has signalled. `fresh` says that it was found signalled when the watch
+    /// began: then an EXPORT has nothing to learn from it.
+    pub fn signalled(&mut self, host: &mut H, now_ns: u64, id: WaitId, fresh: bool) {
+        let Some(wait) = self.waits.get(id.0) else {
+            self.counters.late_signals = self.counters.late_signals.saturating_add(1);
+            return;
+        };
+        let told = self
+            .contexts
+            .get(&wait.ctx_id)
+            .is_some_and(|context| context.serial == wait.ctx_serial && context.status.is_some());
+        let idle = fresh && wait.subject.cmd == OpCode::Export.code();
+        let Outcome {
+            error,
+            signalled_ns,
+        } = if told && !idle {
+            host.outcome(id)
+        } else {
+            Outcome::default()
+        };
+        let flags = if error.is_some() {
+            RecordFlags::HOST_ERROR
+        } else {
+            RecordFlags::empty()
+        };
+        self.end_wait(
+            host,
+            id,
+            Ending {
+                error,
+                flags,
+                signalled_ns,
+                done_ns: now_ns,
+            },
+        );
+    }
+
+    /// The front end has done a job, or could not.
+    pub fn job_done(&mut self, host: &mut H, id: JobId, result: Result<(), Errno>) {
+        let Some(job) = self.jobs.remove(id.0) else {
+            return;
+        };
+        let response = self.settle(host, &job, result);
+        match job.promise {
+            Promise::Nobody => {}
+            Promise::Command(answer) => self.reply(host, Answer { response, ..answer }),
+            Promise::Fence(key) => {
+                if let Some(parked) = self.fences.answer_mut(key) {
+                    parked.answer.response = response;
+                    parked.job = None;
+                }
+                self.wait_ended(host, key);
+            }
+        }
+    }
+
+    /// Ends the fences whose deadline has passed.
+    pub fn tick(&mut self, host: &mut H, now_ns: u64) {
+        while let Some(key) = self.fences.next_overdue(now_ns) {
+            self.counters.fences_overdue = self.counters.fences_overdue.saturating_add(1);
+            while let Some(wait) = self
+                .fences
+                .answer_mut(key)
+                .and_then(|parked| parked.waits.first())
+            {
+                let ending = Ending {
+                    error: Some(errno::ETIMEDOUT),
+                    flags: RecordFlags::DEADLINE,
+                    signalled_ns: 0,
+                    done_ns: now_ns,
+                };
+                self.end_wait(host, WaitId(wait), ending);
+            }
+            if let Some(parked) = self.fences.answer_mut(key)
+                && let Some(job) = parked.job.take()
+            {
+                parked.answer.response = Response::Err(ResponseError::Unspec);
+                if let Some(job) = self.jobs.get_mut(job) {
+                    job.promise = Promise::Nobody;
+                }
+                self.wait_ended(host, key);
+            }
+        }
+    }
+
+    /// Back to a device that nobody has used. Nothing is answered: the queues are gone. The front
+    /// end is asked to unmap what is mapped.
+    pub fn reset(&mut self, host: &mut H) {
+        for wait in self.waits.keys() {
+            host.unwatch(WaitId(wait));
+        }
+        self.waits.clear();
+        self.jobs.clear();
+        self.fences.clear();
+        self.contexts.clear();
+        for (resource_id, blob) in core::mem::take(&mut self.blobs) {
+            host.unpublish(resource_id);
+            if let Some(uuid) = blob.uuid {
+                host.unshare(uuid);
+            }
+        }
+        for (offset, size) in self.region.drain() {
+            let job = self.jobs.insert(Job::forgotten());
+            host.unmap(JobId(job), offset, size);
+        }
+        self.cookies = 0;
+        self.host_bytes = 0;
+        self.global = self.fences.open();
+    }
+
+    /// Ends one wait: its record, its watch, and its fence if it was the last.
+    fn end_wait(&mut self, host: &mut H, id: WaitId, ending: Ending) {
+        let Some(fence) = self.waits.get(id.0).map(|wait| wait.fence) else {
+            return;
+        };
+        if let Some(parked) = fence.and_then(|fence| self.fences.answer_mut(fence)) {
+            parked.waits.remove(&mut self.waits, id.0);
+        }
+        let Some(wait) = self.waits.remove(id.0) else {
+            return;
+        };
+        host.unwatch(id);
+        if ending.error.is_some() {
+            self.counters.operations_failed = self.counters.operations_failed.saturating_add(1);
+        }
+        if let Some(context) = self.contexts.get_mut(&wait.ctx_id)
+            && context.serial == wait.ctx_serial
+            && let Some(status) = &mut context.status
+        {
+            status.write(host, &wait.subject, &ending);
+        }
+        if let Some(fence) = wait.fence {
+            self.wait_ended(host, fence);
+        }
+    }
+
+    fn wait_ended(&mut self, host: &mut H, key: FenceKey) {
+        let Some(timeline) = self.fences.timeline(key) else {
+            return;
+        };
+        if self.fences.wait_ended(key) {
+            while let Some(parked) = self.fences.pop_replied(timeline) {
+                self.reply(host, parked.answer);
+            }
+        }
+    }
+
+    pub(crate) fn reply(&mut self, host: &mut H, answer: Answer) {
+        self.counters.replies = self.counters.replies.saturating_add(1);
+        if answer.fence.is_some() {
+            self.counters.fences = self.counters.fences.saturating_add(1);
+        }
+        host.reply(&answer);
+    }
+
+    pub(crate) fn over_quota(&mut self) -> Response {
+        self.counters.over_quota = self.counters.over_quota.saturating_add(1);
+        Response::Err(ResponseError::OutOfMemory)
+    }
+
+    pub(crate) fn next_serial(&mut self) -> u64 {
+        self.last_serial = self.last_serial.saturating_add(1);
+        self.last_serial
+    }
+
+    /// File descriptors that the guest holds: one a blob, a cookie and a watch.
+    pub(crate) fn fds(&self) -> u32 {
+        let fds = self.blobs.len().saturating_add(self.waits.len());
+        u32::try_from(fds)
+            .unwrap_or(u32::MAX)
+            .saturating_add(self.cookies)
+    }
+}
+
+/// One command on its way through the device.
+pub(crate) struct Turn<'a> {
+    pub(crate) now_ns: u64,
+    pub(crate) chain: Chain,
+    pub(crate) request: Request<'a>,
+    /// The timeline of the request's fence, if it has one and there can be fences on it.
+    pub(crate) timeline: Option<TimelineKey>,
+}
+
+pub(crate) fn to_usize(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}

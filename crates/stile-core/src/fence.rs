@@ -1,0 +1,255 @@
+//! The life of a fence.
+//!
+//! A fence is a promise to the guest: *this response comes when that work is done*. It belongs to
+//! one timeline, and the guest takes the response of a fence for the completion of **every** fence
+//! before it on that timeline. So a fence may leave only from the head of its timeline.
+//!
+//! | state | meaning | goes to | when | answer |
+//! | --- | --- | --- | --- | --- |
+//! | *parked* | some waits are open | signalled | [`Fences::wait_ended`] for the last of them | none yet |
+//! | *parked* | | signalled | [`Fences::next_overdue`], its deadline passed; the caller ends its waits | none yet |
+//! | *signalled* | no wait is open, but a fence before it is parked | replied | that fence is replied | none yet |
+//! | *signalled* | it is the head of its timeline | replied | [`Fences::pop_replied`] | its response, once |
+//! | any | | cancelled | [`Fences::clear`] (reset): the queues are gone | none: there is nobody to answer |
+//! | — | no wait, and the timeline is empty | replied | [`Fences::submit`] | [`Submitted::Now`] |
+//! | — | its id is not above the timeline's last | refused | [`Fences::submit`] | [`Submitted::Stale`] |
+//!
+//! A destroyed context leaves its fences where they are ([`Fences::close`]): somebody else in the
+//! guest may wait for them, and the work is not done.
+//!
+//! **Never early**: only the head leaves, and only without open waits. **Never lost**: each parked
+//! fence is in the deadline list, so it ends. **Never out of order**: ids on a timeline only go up,
+//! and it is a queue. **Never twice**: leaving removes the fence, and its key dies with it.
+//!
+//! All of it takes constant time: timelines and deadlines are lists threaded through one slab.
+
+use crate::list::{Link, Linked, List};
+use crate::slab::{Key, Slab};
+
+/// Names a timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimelineKey(Key);
+
+/// Names a parked fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FenceKey(Key);
+
+/// What became of a new fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Submitted<A> {
+    /// Nothing to wait for: answer it now.
+    Now(A),
+    /// It waits, for its work or for the fences before it.
+    Parked(FenceKey),
+    /// Its id is not above the timeline's last. Answered as a fence it would signal others early.
+    Stale(A),
+}
+
+#[derive(Debug)]
+struct Fence<A> {
+    answer: A,
+    timeline: TimelineKey,
+    /// Waits that have not ended.
+    open_waits: u32,
+    deadline_ns: u64,
+    /// In the timeline.
+    queued: Link,
+    /// In the list of deadlines, while waits are open.
+    due: Link,
+}
+
+/// The list of a timeline's fences, oldest first.
+#[derive(Debug)]
+enum Queued {}
+
+/// The list of all fences with open waits, soonest deadline first.
+#[derive(Debug)]
+enum Due {}
+
+impl<A> Linked<Queued> for Fence<A> {
+    fn link(&mut self) -> &mut Link {
+        &mut self.queued
+    }
+}
+
+impl<A> Linked<Due> for Fence<A> {
+    fn link(&mut self) -> &mut Link {
+        &mut self.due
+    }
+}
+
+#[derive(Debug, Default)]
+struct Timeline {
+    last_id: Option<u64>,
+    queue: List<Queued>,
+    closed: bool,
+}
+
+impl Timeline {
+    fn refuses(&self, id: u64) -> bool {
+        self.closed || self.last_id.is_some_and(|last| id <= last)
+    }
+}
+
+/// All fences of a device. `A` is what the guest is answered.
+#[derive(Debug)]
+pub struct Fences<A> {
+    fences: Slab<Fence<A>>,
+    timelines: Slab<Timeline>,
+    deadlines: List<Due>,
+}
+
+impl<A> Default for Fences<A> {
+    fn default() -> Self {
+        Self {
+            fences: Slab::new(),
+            timelines: Slab::new(),
+            deadlines: List::default(),
+        }
+    }
+}
+
+impl<A> Fences<A> {
+    /// Fences that are not replied yet.
+    pub const fn pending(&self) -> usize {
+        self.fences.len()
+    }
+
+    /// Timelines that are open, or closed with fences on them.
+    pub const fn timelines(&self) -> usize {
+        self.timelines.len()
+    }
+
+    /// A new timeline without fences.
+    pub fn open(&mut self) -> TimelineKey {
+        TimelineKey(self.timelines.insert(Timeline::default()))
+    }
+
+    /// The timeline takes no new fences; those on it live on.
+    pub fn close(&mut self, key: TimelineKey) {
+        if let Some(timeline) = self.timelines.get_mut(key.0) {
+            timeline.closed = true;
+            if timeline.queue.first().is_none() {
+                self.timelines.remove(key.0);
+            }
+        }
+    }
+
+    /// Whether the timeline would refuse the fence `id`.
+    pub fn is_stale(&self, key: TimelineKey, id: u64) -> bool {
+        self.timelines
+            .get(key.0)
+            .is_none_or(|timeline| timeline.refuses(id))
+    }
+
+    /// Adds the fence `id` to a timeline. It is done after `waits` calls of [`Fences::wait_ended`],
+    /// or at `deadline_ns`.
+    ///
+    /// Deadlines must not fall from one call to the next: the time a fence may take is the same
+    /// for all, and the clock is monotonic. One that does is taken for the latest so far.
+    pub fn submit(
+        &mut self,
+        key: TimelineKey,
+        id: u64,
+        waits: u32,
+        deadline_ns: u64,
+        answer: A,
+    ) -> Submitted<A> {
+        let Some(timeline) = self
+            .timelines
+            .get_mut(key.0)
+            .filter(|line| !line.refuses(id))
+        else {
+            return Submitted::Stale(answer);
+        };
+        if waits == 0 && timeline.queue.first().is_none() {
+            timeline.last_id = Some(id);
+            return Submitted::Now(answer);
+        }
+        timeline.last_id = Some(id);
+        let deadline_ns = match self
+            .deadlines
+            .last()
+            .and_then(|latest| self.fences.get(latest))
+        {
+            Some(latest) => deadline_ns.max(latest.deadline_ns),
+            None => deadline_ns,
+        };
+        let (queued, due) = (Link::default(), Link::default());
+        let fence = Fence {
+            answer,
+            timeline: key,
+            open_waits: waits,
+            deadline_ns,
+            queued,
+            due,
+        };
+        let new = self.fences.insert(fence);
+        timeline.queue.push(&mut self.fences, new);
+        if waits > 0 {
+            self.deadlines.push(&mut self.fences, new);
+        }
+        Submitted::Parked(FenceKey(new))
+    }
+
+    /// One of the fence's waits has ended. `true` if it was the last: then
+    /// [`Fences::pop_replied`] may have answers.
+    pub fn wait_ended(&mut self, key: FenceKey) -> bool {
+        let Some(fence) = self.fences.get_mut(key.0) else {
+            return false;
+        };
+        let Some(open_waits) = fence.open_waits.checked_sub(1) else {
+            return false;
+        };
+        fence.open_waits = open_waits;
+        if open_waits > 0 {
+            return false;
+        }
+        self.deadlines.remove(&mut self.fences, key.0);
+        true
+    }
+
+    /// The timeline of a parked fence.
+    pub fn timeline(&self, key: FenceKey) -> Option<TimelineKey> {
+        self.fences.get(key.0).map(|fence| fence.timeline)
+    }
+
+    /// The answer of a parked fence, to change what it will say.
+    pub fn answer_mut(&mut self, key: FenceKey) -> Option<&mut A> {
+        self.fences.get_mut(key.0).map(|fence| &mut fence.answer)
+    }
+
+    /// Takes the head of the timeline if it is signalled. To be called until it gives `None`.
+    pub fn pop_replied(&mut self, key: TimelineKey) -> Option<A> {
+        let timeline = self.timelines.get_mut(key.0)?;
+        let head = timeline.queue.first()?;
+        if self.fences.get(head)?.open_waits > 0 {
+            return None;
+        }
+        timeline.queue.remove(&mut self.fences, head);
+        if timeline.closed && timeline.queue.first().is_none() {
+            self.timelines.remove(key.0);
+        }
+        self.fences.remove(head).map(|fence| fence.answer)
+    }
+
+    /// When the soonest deadline passes; `None` while no fence waits.
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        let soonest = self.deadlines.first()?;
+        self.fences.get(soonest).map(|fence| fence.deadline_ns)
+    }
+
+    /// A fence whose deadline has passed. The caller ends all its waits.
+    pub fn next_overdue(&self, now_ns: u64) -> Option<FenceKey> {
+        let key = self.deadlines.first()?;
+        (self.fences.get(key)?.deadline_ns <= now_ns).then_some(FenceKey(key))
+    }
+
+    /// Forgets everything without an answer. Keys from before name nothing.
+    pub fn clear(&mut self) {
+        self.fences.clear();
+        self.timelines.clear();
+        self.deadlines = List::default();
+    }
+}

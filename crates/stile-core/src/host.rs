@@ -1,0 +1,181 @@
+//! What the device asks of the world around it.
+
+use stile_wire::gpu::layout::MemEntry;
+use stile_wire::sync::{Access, StatusHeader, StatusRecord};
+
+use crate::answer::Answer;
+use crate::slab::Key;
+
+/// A Linux errno: what the host's kernel said, or what the device says in its words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(pub u32);
+
+/// The errnos that the device itself gives (Linux `errno-base.h` and `errno.h`).
+pub mod errno {
+    use super::Errno;
+
+    /// The cookie or resource does not exist.
+    pub const ENOENT: Errno = Errno(2);
+    /// The name is taken.
+    pub const EEXIST: Errno = Errno(17);
+    /// An argument makes no sense.
+    pub const EINVAL: Errno = Errno(22);
+    /// The device may not open more file descriptors.
+    pub const EMFILE: Errno = Errno(24);
+    /// The operation's code is unknown.
+    pub const ENOSYS: Errno = Errno(38);
+    /// The submission cannot be cut into operations.
+    pub const EBADMSG: Errno = Errno(74);
+    /// The resource has no dma-buf.
+    pub const EOPNOTSUPP: Errno = Errno(95);
+    /// The deadline passed.
+    pub const ETIMEDOUT: Errno = Errno(110);
+    /// A quota is reached.
+    pub const EDQUOT: Errno = Errno(122);
+}
+
+/// Names a watch that [`Host::watch`] started. Never used again, also not after a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitId(pub(crate) Key);
+
+impl WaitId {
+    /// As an epoll token.
+    pub fn to_bits(self) -> u64 {
+        self.0.to_bits()
+    }
+
+    /// From an epoll token; `None` for a number that is no token.
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        Key::from_bits(bits).map(Self)
+    }
+}
+
+/// Names a request to the front end that is answered later. Never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobId(pub(crate) Key);
+
+/// How a host fence ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The fence's error.
+    pub error: Option<Errno>,
+    /// When it signalled, in nanoseconds of `CLOCK_MONOTONIC`; 0 if unknown.
+    pub signalled_ns: u64,
+}
+
+/// Where the memory of a new blob comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlobSource<'a> {
+    /// New host memory, zeroed.
+    Host {
+        /// Bytes.
+        size: u64,
+    },
+    /// The guest's own pages, in this order.
+    Guest {
+        /// Bytes; no more than the entries hold.
+        size: u64,
+        /// Guest physical ranges, unchecked.
+        entries: &'a [MemEntry],
+    },
+}
+
+/// The world around the device. **No method may block**: what cannot be done at once is answered
+/// by an event ([`crate::Device::signalled`], [`crate::Device::job_done`]).
+pub trait Host {
+    /// A blob's memory, with its dma-buf if it has one.
+    type Buffer;
+    /// A sync_file.
+    type Fence;
+    /// The memory of a status blob. It must stay valid when the buffer is dropped.
+    type Status;
+
+    /// Makes the memory of a blob.
+    ///
+    /// # Errors
+    /// The host's errno.
+    fn create_buffer(&mut self, source: BlobSource<'_>) -> Result<Self::Buffer, Errno>;
+
+    /// The fences on a buffer now (`DMA_BUF_IOCTL_EXPORT_SYNC_FILE`).
+    ///
+    /// # Errors
+    /// The kernel's errno; `EOPNOTSUPP` for a buffer without a dma-buf.
+    fn export(&mut self, buffer: &Self::Buffer, access: Access) -> Result<Self::Fence, Errno>;
+
+    /// Puts fences on a buffer (`DMA_BUF_IOCTL_IMPORT_SYNC_FILE`).
+    ///
+    /// # Errors
+    /// The kernel's errno; `EOPNOTSUPP` for a buffer without a dma-buf.
+    fn import(
+        &mut self,
+        buffer: &Self::Buffer,
+        access: Access,
+        fence: &Self::Fence,
+    ) -> Result<(), Errno>;
+
+    /// A fence that signals when both have (`SYNC_IOC_MERGE`).
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    fn merge(&mut self, first: &Self::Fence, second: &Self::Fence) -> Result<Self::Fence, Errno>;
+
+    /// Calls [`crate::Device::signalled`] once `fence` has signalled, at the soonest after this
+    /// command. The watch is independent of the fence's owner.
+    ///
+    /// # Errors
+    /// The host's errno; then there is no watch.
+    fn watch(&mut self, wait: WaitId, fence: &Self::Fence) -> Result<(), Errno>;
+
+    /// How the watched fence ended.
+    fn outcome(&mut self, wait: WaitId) -> Outcome;
+
+    /// Ends a watch, signalled or not.
+    fn unwatch(&mut self, wait: WaitId);
+
+    /// The memory of a status blob: `size` bytes of `buffer` from `offset`, checked to lie inside.
+    ///
+    /// # Errors
+    /// The host's errno.
+    fn status(
+        &mut self,
+        buffer: &Self::Buffer,
+        offset: u64,
+        size: u64,
+    ) -> Result<Self::Status, Errno>;
+
+    /// Zeroes a status blob and writes its header.
+    fn write_status_header(&mut self, status: &mut Self::Status, header: &StatusHeader);
+
+    /// Writes a record at `offset`: first a `seq` of 0, then the rest, then `seq` with release
+    /// order, then the header's `head`, likewise.
+    fn write_status_record(
+        &mut self,
+        status: &mut Self::Status,
+        offset: u64,
+        record: &StatusRecord,
+    );
+
+    /// Maps a whole buffer into the hostmem region, at a place that is free.
+    fn map(&mut self, job: JobId, buffer: &Self::Buffer, offset: u64, size: u64);
+
+    /// Takes a mapping out of the hostmem region.
+    fn unmap(&mut self, job: JobId, offset: u64, size: u64);
+
+    /// A new random UUID (RFC 9562, version 4).
+    fn new_uuid(&mut self) -> [u8; 16];
+
+    /// Makes a buffer known to the front end's other devices.
+    fn share(&mut self, job: JobId, uuid: [u8; 16], buffer: &Self::Buffer);
+
+    /// The opposite of [`Host::share`].
+    fn unshare(&mut self, uuid: [u8; 16]);
+
+    /// A buffer has a resource id from now on, and later a UUID: for whoever asks from outside.
+    fn publish(&mut self, resource_id: u32, uuid: Option<[u8; 16]>, buffer: &Self::Buffer);
+
+    /// The resource is gone.
+    fn unpublish(&mut self, resource_id: u32);
+
+    /// Answers a command. Exactly once for each.
+    fn reply(&mut self, answer: &Answer);
+}

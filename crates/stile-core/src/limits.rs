@@ -1,0 +1,48 @@
+//! How much a guest may have at once.
+
+/// The quotas of a device. Over one, the guest gets a clear error; nobody waits and no fence is
+/// lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Contexts.
+    pub contexts: u32,
+    /// Resources.
+    pub resources: u32,
+    /// Bytes of host memory in blobs.
+    pub host_bytes: u64,
+    /// Blobs mapped into the hostmem region at once. QEMU aborts at its 512th.
+    pub maps: u32,
+    /// Bytes of the hostmem region.
+    pub hostmem_bytes: u64,
+    /// Cookies of one context.
+    pub cookies: u32,
+    /// Fences with open waits. Each holds descriptors of the control queue, and a driver whose
+    /// queue is full sleeps: to be well below the queue's size.
+    pub pending_fences: u32,
+    /// File descriptors in buffers, cookies and watches.
+    pub fds: u32,
+    /// Bytes of a `SUBMIT_3D` payload.
+    pub submit_bytes: u32,
+    /// Operations of one `SUBMIT_3D`.
+    pub operations: u32,
+    /// How long a fence may wait, in milliseconds.
+    pub fence_deadline_ms: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            contexts: 1024,
+            resources: 4096,
+            host_bytes: 1 << 30,
+            maps: 480,
+            hostmem_bytes: 1 << 30,
+            cookies: 1024,
+            pending_fences: 128,
+            fds: 8192,
+            submit_bytes: 64 << 10,
+            operations: 256,
+            fence_deadline_ms: 10_000,
+        }
+    }
+}

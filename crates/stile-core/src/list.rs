@@ -1,0 +1,87 @@
+//! Lists threaded through a slab: an entry is taken out of the middle in constant time.
+
+use crate::slab::{Key, Slab};
+
+/// An entry's neighbours.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Link {
+    before: Option<Key>,
+    after: Option<Key>,
+}
+
+impl Link {
+    pub(crate) const fn new() -> Self {
+        Self {
+            before: None,
+            after: None,
+        }
+    }
+
+    pub(crate) const fn after(&self) -> Option<Key> {
+        self.after
+    }
+}
+
+/// Where an entry keeps its [`Link`] of the list that `List` is.
+pub(crate) trait Linked<List> {
+    fn link(&mut self) -> &mut Link;
+}
+
+/// The ends of a list. `Tag` tells an entry's lists apart.
+#[derive(Debug)]
+pub(crate) struct List<Tag> {
+    first: Option<Key>,
+    last: Option<Key>,
+    tag: core::marker::PhantomData<Tag>,
+}
+
+impl<Tag> Default for List<Tag> {
+    fn default() -> Self {
+        Self {
+            first: None,
+            last: None,
+            tag: core::marker::PhantomData,
+        }
+    }
+}
+
+impl<Tag> List<Tag> {
+    pub(crate) const fn first(&self) -> Option<Key> {
+        self.first
+    }
+
+    pub(crate) const fn last(&self) -> Option<Key> {
+        self.last
+    }
+
+    /// Puts an entry that is not in the list at its end.
+    pub(crate) fn push<T: Linked<Tag>>(&mut self, slab: &mut Slab<T>, key: Key) {
+        let before = self.last.replace(key);
+        if let Some(entry) = slab.get_mut(key) {
+            *entry.link() = Link {
+                before,
+                after: None,
+            };
+        }
+        match before.and_then(|before| slab.get_mut(before)) {
+            Some(before) => before.link().after = Some(key),
+            None => self.first = Some(key),
+        }
+    }
+
+    /// Takes an entry that is in the list out of it.
+    pub(crate) fn remove<T: Linked<Tag>>(&mut self, slab: &mut Slab<T>, key: Key) {
+        let Some(entry) = slab.get_mut(key) else {
+            return;
+        };
+        let Link { before, after } = core::mem::take(entry.link());
+        match before.and_then(|before| slab.get_mut(before)) {
+            Some(before) => before.link().after = after,
+            None => self.first = after,
+        }
+        match after.and_then(|after| slab.get_mut(after)) {
+            Some(after) => after.link().before = before,
+            None => self.last = before,
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! SUBMIT_3D: the stile-sync operations, in their order.
+
+use stile_wire::gpu::{Response, ResponseError};
+use stile_wire::sync::{Access, Framing, Op, RecordFlags, Step, Steps};
+
+use crate::answer::to_refused;
+use crate::device::{Device, Turn, to_usize};
+use crate::host::{Errno, Host, WaitId, errno};
+use crate::list::{Link, List};
+use crate::status::{Ending, Status, Subject};
+use crate::wait::{OfFence, Wait};
+
+/// `E2BIG`: more bytes or operations than a submission may have.
+const E2BIG: Errno = Errno(7);
+
+/// What a submission has started so far.
+struct Started {
+    waits: List<OfFence>,
+    count: u32,
+    over_quota: bool,
+}
+
+/// Whether an operation is done, or its wait has begun and will write the record.
+enum Done {
+    Now,
+    Waits,
+}
+
+impl<H: Host> Device<H> {
+    /// Runs a submission and answers it when its waits have ended.
+    pub(crate) fn run(&mut self, host: &mut H, turn: &Turn<'_>, payload: &[u8]) {
+        let ctx_id = turn.request.ctx_id;
+        let response = match self.contexts.get(&ctx_id) {
+            None => Some(ResponseError::InvalidContextId),
+            Some(_) if turn.request.fence.is_some() && turn.timeline.is_none() => {
+                Some(ResponseError::InvalidParameter)
+            }
+            Some(context) if !context.operations && !payload.is_empty() => {
+                Some(ResponseError::Unspec)
+            }
+            Some(_) => None,
+        };
+        if let Some(error) = response {
+            return self.finish(host, turn, Response::Err(error));
+        }
+        let mut started = Started {
+            waits: List::default(),
+            count: 0,
+            over_quota: false,
+        };
+        let response = self.run_steps(host, turn, payload, &mut started);
+        let response = match response {
+            Ok(()) if started.over_quota => Response::Err(ResponseError::OutOfMemory),
+            Ok(()) => Response::Ok,
+            Err(error) => Response::Err(error),
+        };
+        let Started { waits, count, .. } = started;
+        let first = waits.first();
+        let Some(fence) = self.park(host, turn, response, count, waits, None) else {
+            return;
+        };
+        let mut next = first;
+        while let Some(wait) = next.and_then(|key| self.waits.get_mut(key)) {
+            wait.fence = Some(fence);
+            next = wait.siblings.after();
+        }
+    }
+
+    /// A SUBMIT_3D that is shorter than it says, or longer than the device reads.
+    pub(crate) fn refuse_submission(&mut self, host: &mut H, turn: &Turn<'_>) {
+        self.record(host, turn, subject_of_nothing(turn), Some(errno::EBADMSG));
+        self.finish(host, turn, Response::Err(ResponseError::InvalidParameter));
+    }
+
+    fn run_steps(
+        &mut self,
+        host: &mut H,
+        turn: &Turn<'_>,
+        payload: &[u8],
+        started: &mut Started,
+    ) -> Result<(), ResponseError> {
+        if payload.len() > to_usize(self.limits.submit_bytes) {
+            self.record(host, turn, subject_of_nothing(turn), Some(E2BIG));
+            return Err(ResponseError::InvalidParameter);
+        }
+        let mut left = self.limits.operations;
+        for step in Steps::new(payload) {
+            let step = match step {
+                Ok(step) => step,
+                Err(Framing { cmd, tag, .. }) => {
+                    let subject = Subject {
+                        cmd,
+                        tag,
+                        ..subject_of_nothing(turn)
+                    };
+                    self.record(host, turn, subject, Some(errno::EBADMSG));
+                    return Err(ResponseError::InvalidParameter);
+                }
+            };
+            let subject = Subject {
+                cmd: step.cmd,
+                ring_idx: step.ring_idx,
+                tag: step.tag,
+                cookie: step.cookie,
+                resource_id: step.resource_id,
+                taken_ns: turn.now_ns,
+            };
+            let Some(rest) = left.checked_sub(1) else {
+                self.record(host, turn, subject, Some(E2BIG));
+                return Err(ResponseError::InvalidParameter);
+            };
+            left = rest;
+            match self.run_step(host, turn, &step, &subject, started) {
+                Ok(Done::Now) => self.record(host, turn, subject, None),
+                Ok(Done::Waits) => {}
+                Err(error) => {
+                    started.over_quota |= error == errno::EDQUOT;
+                    self.record(host, turn, subject, Some(error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn run_step(
+        &mut self,
+        host: &mut H,
+        turn: &Turn<'_>,
+        step: &Step,
+        subject: &Subject,
+        started: &mut Started,
+    ) -> Result<Done, Errno> {
+        let op = step.op.map_err(to_refused)?;
+        if step.ring_idx != turn.request.ring_idx() {
+            return Err(errno::EINVAL);
+        }
+        let ctx_id = turn.request.ctx_id;
+        let fenced = turn.timeline.is_some();
+        match op {
+            Op::Export {
+                resource_id,
+                access,
+                cookie,
+            } => self.export(host, turn, subject, started, (resource_id, access, cookie)),
+            Op::Import {
+                resource_id,
+                access,
+                cookie,
+            } => {
+                let context = self.contexts.get(&ctx_id).ok_or(errno::ENOENT)?;
+                let fence = context.cookies.get(&cookie).ok_or(errno::ENOENT)?;
+                let blob = attached(context.resources.contains(&resource_id), || {
+                    self.blobs.get(&resource_id)
+                })?;
+                host.import(&blob.buffer, access, fence)?;
+                Ok(Done::Now)
+            }
+            Op::Merge {
+                first,
+                second,
+                cookie,
+            } => {
+                self.room_for_cookie(ctx_id, cookie)?;
+                let context = self.contexts.get_mut(&ctx_id).ok_or(errno::ENOENT)?;
+                let first = context.cookies.get(&first).ok_or(errno::ENOENT)?;
+                let second = context.cookies.get(&second).ok_or(errno::ENOENT)?;
+                let merged = host.merge(first, second)?;
+                context.cookies.insert(cookie, merged);
+                self.cookies = self.cookies.saturating_add(1);
+                Ok(Done::Now)
+            }
+            Op::Wait { .. } if !fenced => Err(errno::EINVAL),
+            Op::Wait { cookie } => {
+                self.room_for_wait(started)?;
+                let context = self.contexts.get(&ctx_id).ok_or(errno::ENOENT)?;
+                let fence = context.cookies.get(&cookie).ok_or(errno::ENOENT)?;
+                let wait = self.waits.insert(new_wait(ctx_id, context.serial, subject));
+                if let Err(error) = host.watch(WaitId(wait), fence) {
+                    self.waits.remove(wait);
+                    return Err(error);
+                }
+                started.waits.push(&mut self.waits, wait);
+                started.count = started.count.saturating_add(1);
+                Ok(Done::Waits)
+            }
+            Op::Drop { cookie } => {
+                let context = self.contexts.get_mut(&ctx_id).ok_or(errno::ENOENT)?;
+                context.cookies.remove(&cookie).ok_or(errno::ENOENT)?;
+                self.cookies = self.cookies.saturating_sub(1);
+                Ok(Done::Now)
+            }
+            Op::Status {
+                resource_id,
+                offset,
+                size,
+            } => {
+                let context = self.contexts.get_mut(&ctx_id).ok_or(errno::ENOENT)?;
+                if resource_id == 0 {
+                    context.status = None;
+                    return Ok(Done::Now);
+                }
+                let blob = attached(context.resources.contains(&resource_id), || {
+                    self.blobs.get(&resource_id)
+                })?;
+                let status =
+                    Status::bind(host, resource_id, &blob.buffer, blob.size, offset, size)?;
+                context.status = Some(status);
+                Ok(Done::Now)
+            }
+        }
+    }
+
+    /// EXPORT: the kernel's snapshot, a name for it, and a wait if somebody waits.
+    fn export(
+        &mut self,
+        host: &mut H,
+        turn: &Turn<'_>,
+        subject: &Subject,
+        started: &mut Started,
+        (resource_id, access, cookie): (u32, Access, u64),
+    ) -> Result<Done, Errno> {
+        let ctx_id = turn.request.ctx_id;
+        let fenced = turn.timeline.is_some();
+        if cookie != 0 {
+            self.room_for_cookie(ctx_id, cookie)?;
+        }
+        if fenced {
+            self.room_for_wait(started)?;
+        }
+        let context = self.contexts.get_mut(&ctx_id).ok_or(errno::ENOENT)?;
+        let blob = attached(context.resources.contains(&resource_id), || {
+            self.blobs.get(&resource_id)
+        })?;
+        let fence = host.export(&blob.buffer, access)?;
+        let mut done = Done::Now;
+        if fenced {
+            let wait = self.waits.insert(new_wait(ctx_id, context.serial, subject));
+            if let Err(error) = host.watch(WaitId(wait), &fence) {
+                self.waits.remove(wait);
+                return Err(error);
+            }
+            started.waits.push(&mut self.waits, wait);
+            started.count = started.count.saturating_add(1);
+            done = Done::Waits;
+        }
+        if cookie != 0 {
+            context.cookies.insert(cookie, fence);
+            self.cookies = self.cookies.saturating_add(1);
+        }
+        Ok(done)
+    }
+
+    fn room_for_cookie(&mut self, ctx_id: u32, cookie: u64) -> Result<(), Errno> {
+        let context = self.contexts.get(&ctx_id).ok_or(errno::ENOENT)?;
+        if context.cookies.contains_key(&cookie) {
+            return Err(errno::EEXIST);
+        }
+        if context.cookies.len() >= to_usize(self.limits.cookies) {
+            self.counters.over_quota = self.counters.over_quota.saturating_add(1);
+            return Err(errno::EDQUOT);
+        }
+        self.room_for_fd()
+    }
+
+    fn room_for_wait(&mut self, started: &Started) -> Result<(), Errno> {
+        if started.count == 0 && self.fences.pending() >= to_usize(self.limits.pending_fences) {
+            self.counters.over_quota = self.counters.over_quota.saturating_add(1);
+            return Err(errno::EDQUOT);
+        }
+        self.room_for_fd()
+    }
+
+    fn room_for_fd(&mut self) -> Result<(), Errno> {
+        if self.fds() >= self.limits.fds {
+            self.counters.over_quota = self.counters.over_quota.saturating_add(1);
+            return Err(errno::EMFILE);
+        }
+        Ok(())
+    }
+
+    /// Writes the record of an operation that is over.
+    fn record(&mut self, host: &mut H, turn: &Turn<'_>, subject: Subject, error: Option<Errno>) {
+        if error.is_some() {
+            self.counters.operations_failed = self.counters.operations_failed.saturating_add(1);
+        }
+        let ending = Ending {
+            error,
+            flags: RecordFlags::empty(),
+            signalled_ns: 0,
+            done_ns: turn.now_ns,
+        };
+        if let Some(context) = self.contexts.get_mut(&turn.request.ctx_id)
+            && let Some(status) = &mut context.status
+        {
+            status.write(host, &subject, &ending);
+        }
+    }
+}
+
+const fn new_wait(ctx_id: u32, ctx_serial: u64, subject: &Subject) -> Wait {
+    Wait {
+        fence: None,
+        siblings: Link::new(),
+        subject: *subject,
+        ctx_id,
+        ctx_serial,
+    }
+}
+
+/// The record of a submission that cannot be cut.
+const fn subject_of_nothing(turn: &Turn<'_>) -> Subject {
+    Subject {
+        cmd: 0,
+        ring_idx: turn.request.ring_idx(),
+        tag: 0,
+        cookie: 0,
+        resource_id: 0,
+        taken_ns: turn.now_ns,
+    }
+}
+
+fn attached<T>(is: bool, blob: impl FnOnce() -> Option<T>) -> Result<T, Errno> {
+    if is {
+        blob().ok_or(errno::ENOENT)
+    } else {
+        Err(errno::ENOENT)
+    }
+}

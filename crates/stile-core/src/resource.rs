@@ -1,0 +1,317 @@
+//! The commands about blob resources: create, attach, map, name, destroy.
+
+use stile_wire::gpu::layout::MemEntry;
+use stile_wire::gpu::{BlobFlags, BlobMem, MAP_CACHE_CACHED, Response, ResponseError};
+
+use crate::answer::{Answer, to_host_error};
+use crate::blob::{Blob, Mapping};
+use crate::device::{Device, Turn, to_usize};
+use crate::host::{BlobSource, Errno, Host, JobId};
+use crate::job::{Errand, Job, Promise};
+use crate::list::List;
+
+const UNKNOWN: Response = Response::Err(ResponseError::InvalidResourceId);
+const INVALID: Response = Response::Err(ResponseError::InvalidParameter);
+
+impl<H: Host> Device<H> {
+    pub(crate) fn create_blob(
+        &mut self,
+        host: &mut H,
+        resource_id: u32,
+        mem: BlobMem,
+        flags: BlobFlags,
+        size: u64,
+        entries: &[MemEntry],
+    ) -> Response {
+        if resource_id == 0 || self.blobs.contains_key(&resource_id) {
+            return UNKNOWN;
+        }
+        let backed: u64 = entries.iter().fold(0, |sum, entry| {
+            sum.saturating_add(entry.length.get().into())
+        });
+        let needs_pages = !matches!(mem, BlobMem::Host3d);
+        if size == 0 || needs_pages == entries.is_empty() || (needs_pages && backed < size) {
+            return INVALID;
+        }
+        let host_bytes = if matches!(mem, BlobMem::Guest) {
+            0
+        } else {
+            size
+        };
+        let host_bytes = self.host_bytes.saturating_add(host_bytes);
+        if self.blobs.len() >= to_usize(self.limits.resources)
+            || host_bytes > self.limits.host_bytes
+            || self.fds() >= self.limits.fds
+        {
+            return self.over_quota();
+        }
+        let source = match mem {
+            BlobMem::Guest => BlobSource::Guest { size, entries },
+            BlobMem::Host3d | BlobMem::Host3dGuest => BlobSource::Host { size },
+        };
+        let buffer = match host.create_buffer(source) {
+            Ok(buffer) => buffer,
+            Err(error) => return Response::Err(to_host_error(error)),
+        };
+        host.publish(resource_id, None, &buffer);
+        self.host_bytes = host_bytes;
+        let blob = Blob {
+            serial: self.next_serial(),
+            buffer,
+            size,
+            mem,
+            flags,
+            mapping: Mapping::None,
+            uuid: None,
+            contexts: alloc::collections::BTreeSet::new(),
+        };
+        self.blobs.insert(resource_id, blob);
+        Response::Ok
+    }
+
+    pub(crate) fn unref(&mut self, host: &mut H, resource_id: u32) -> Response {
+        let Some(blob) = self.blobs.remove(&resource_id) else {
+            return UNKNOWN;
+        };
+        for ctx_id in &blob.contexts {
+            if let Some(context) = self.contexts.get_mut(ctx_id) {
+                context.detach(resource_id);
+            }
+        }
+        self.host_bytes = self.host_bytes.saturating_sub(blob.host_bytes());
+        host.unpublish(resource_id);
+        if let Some(uuid) = blob.uuid {
+            host.unshare(uuid);
+        }
+        // A mapping under way is undone when it ends: `settle` finds the blob gone.
+        if let Mapping::At(offset) = blob.mapping {
+            self.start_unmap(
+                host,
+                resource_id,
+                blob.serial,
+                offset,
+                blob.size,
+                Promise::Nobody,
+            );
+        }
+        Response::Ok
+    }
+
+    pub(crate) fn attach(&mut self, ctx_id: u32, resource_id: u32) -> Response {
+        let Some(context) = self.contexts.get_mut(&ctx_id) else {
+            return Response::Err(ResponseError::InvalidContextId);
+        };
+        let Some(blob) = self.blobs.get_mut(&resource_id) else {
+            return UNKNOWN;
+        };
+        context.resources.insert(resource_id);
+        blob.contexts.insert(ctx_id);
+        Response::Ok
+    }
+
+    pub(crate) fn detach(&mut self, ctx_id: u32, resource_id: u32) -> Response {
+        let Some(context) = self.contexts.get_mut(&ctx_id) else {
+            return Response::Err(ResponseError::InvalidContextId);
+        };
+        if !context.resources.contains(&resource_id) {
+            return UNKNOWN;
+        }
+        context.detach(resource_id);
+        if let Some(blob) = self.blobs.get_mut(&resource_id) {
+            blob.contexts.remove(&ctx_id);
+        }
+        Response::Ok
+    }
+
+    pub(crate) fn assign_uuid(
+        &mut self,
+        host: &mut H,
+        turn: &Turn<'_>,
+        resource_id: u32,
+    ) -> Option<Response> {
+        let Some(blob) = self.blobs.get_mut(&resource_id) else {
+            return Some(UNKNOWN);
+        };
+        if let Some(uuid) = blob.uuid {
+            return Some(Response::Uuid(uuid));
+        }
+        let uuid = host.new_uuid();
+        blob.uuid = Some(uuid);
+        host.publish(resource_id, Some(uuid), &blob.buffer);
+        let job = self.start(host, turn, Errand::Share { uuid });
+        if let Some(blob) = self.blobs.get(&resource_id) {
+            host.share(job, uuid, &blob.buffer);
+        }
+        None
+    }
+
+    pub(crate) fn map(
+        &mut self,
+        host: &mut H,
+        turn: &Turn<'_>,
+        resource_id: u32,
+        offset: u64,
+    ) -> Option<Response> {
+        let Some(blob) = self.blobs.get_mut(&resource_id) else {
+            return Some(UNKNOWN);
+        };
+        if !blob.mappable() || blob.mapping != Mapping::None {
+            return Some(INVALID);
+        }
+        if self.region.len() >= to_usize(self.limits.maps) {
+            return Some(self.over_quota());
+        }
+        let (serial, size) = (blob.serial, blob.mapped_bytes());
+        if !self.region.take(offset, size, self.limits.hostmem_bytes) {
+            return Some(INVALID);
+        }
+        blob.mapping = Mapping::Changing;
+        let job = self.start(
+            host,
+            turn,
+            Errand::Map {
+                resource_id,
+                serial,
+                offset,
+            },
+        );
+        if let Some(blob) = self.blobs.get(&resource_id) {
+            host.map(job, &blob.buffer, offset, size);
+        }
+        None
+    }
+
+    pub(crate) fn unmap(
+        &mut self,
+        host: &mut H,
+        turn: &Turn<'_>,
+        resource_id: u32,
+    ) -> Option<Response> {
+        let Some(blob) = self.blobs.get_mut(&resource_id) else {
+            return Some(UNKNOWN);
+        };
+        let Mapping::At(offset) = blob.mapping else {
+            return Some(INVALID);
+        };
+        blob.mapping = Mapping::Changing;
+        let (serial, size) = (blob.serial, blob.size);
+        let job = self.start(
+            host,
+            turn,
+            Errand::Unmap {
+                resource_id,
+                serial,
+                offset,
+            },
+        );
+        host.unmap(job, offset, size);
+        None
+    }
+
+    /// A job has ended: what that means for the blob, and what its command is answered.
+    pub(crate) fn settle(
+        &mut self,
+        host: &mut H,
+        job: &Job,
+        result: Result<(), Errno>,
+    ) -> Response {
+        match job.errand {
+            Errand::Map {
+                resource_id,
+                serial,
+                offset,
+            } => {
+                let blob = self
+                    .blobs
+                    .get_mut(&resource_id)
+                    .filter(|blob| blob.serial == serial);
+                match (blob, result) {
+                    (Some(blob), Ok(())) => {
+                        blob.mapping = Mapping::At(offset);
+                        Response::MapInfo(MAP_CACHE_CACHED)
+                    }
+                    (Some(blob), Err(error)) => {
+                        blob.mapping = Mapping::None;
+                        self.region.free(offset);
+                        Response::Err(to_host_error(error))
+                    }
+                    (None, Ok(())) => {
+                        let size = self.region.size_at(offset);
+                        self.start_unmap(host, resource_id, serial, offset, size, Promise::Nobody);
+                        UNKNOWN
+                    }
+                    (None, Err(_)) => {
+                        self.region.free(offset);
+                        UNKNOWN
+                    }
+                }
+            }
+            Errand::Unmap {
+                resource_id,
+                serial,
+                offset,
+            } => {
+                // Also after an error: the front end drops what it cannot name.
+                self.region.free(offset);
+                if let Some(blob) = self.blobs.get_mut(&resource_id)
+                    && blob.serial == serial
+                {
+                    blob.mapping = Mapping::None;
+                }
+                match result {
+                    Ok(()) => Response::Ok,
+                    Err(error) => Response::Err(to_host_error(error)),
+                }
+            }
+            // A front end without shared objects is no fault of the guest: the UUID still serves
+            // the bridge.
+            Errand::Share { uuid } => Response::Uuid(uuid),
+            Errand::Forgotten => Response::Ok,
+        }
+    }
+
+    /// Registers a job that the turn's command waits for.
+    fn start(&mut self, host: &mut H, turn: &Turn<'_>, errand: Errand) -> JobId {
+        let job = self.jobs.insert(Job {
+            errand,
+            promise: Promise::Nobody,
+        });
+        let waiting = Response::Ok;
+        let promise = if turn.timeline.is_some() {
+            match self.park(host, turn, waiting, 1, List::default(), Some(job)) {
+                Some(fence) => Promise::Fence(fence),
+                None => Promise::Nobody,
+            }
+        } else {
+            let (ctx_id, fence) = (turn.request.ctx_id, turn.request.fence);
+            Promise::Command(Answer {
+                chain: turn.chain,
+                ctx_id,
+                fence,
+                response: waiting,
+            })
+        };
+        if let Some(job) = self.jobs.get_mut(job) {
+            job.promise = promise;
+        }
+        JobId(job)
+    }
+
+    fn start_unmap(
+        &mut self,
+        host: &mut H,
+        resource_id: u32,
+        serial: u64,
+        offset: u64,
+        size: u64,
+        promise: Promise,
+    ) {
+        let errand = Errand::Unmap {
+            resource_id,
+            serial,
+            offset,
+        };
+        let job = self.jobs.insert(Job { errand, promise });
+        host.unmap(JobId(job), offset, size);
+    }
+}

@@ -1,0 +1,26 @@
+//! A wait: an operation whose host fence has not signalled.
+
+use crate::fence::FenceKey;
+use crate::list::{Link, Linked};
+use crate::status::Subject;
+
+/// The list of the waits of one fence.
+#[derive(Debug)]
+pub(crate) enum OfFence {}
+
+/// An EXPORT or WAIT that goes on.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    /// The fence that it keeps from signalling; `None` only while its submission is being read.
+    pub(crate) fence: Option<FenceKey>,
+    pub(crate) siblings: Link,
+    pub(crate) subject: Subject,
+    pub(crate) ctx_id: u32,
+    pub(crate) ctx_serial: u64,
+}
+
+impl Linked<OfFence> for Wait {
+    fn link(&mut self) -> &mut Link {
+        &mut self.siblings
+    }
+}
