@@ -15,6 +15,7 @@ mod blob;
 mod context;
 mod counters;
 mod device;
+mod event;
 pub mod fence;
 mod host;
 mod job;

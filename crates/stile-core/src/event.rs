@@ -1,0 +1,136 @@
+//! What happens to the device while no command is being taken up: a host fence signals, the front
+//! end has done a job, a deadline passes.
+
+use stile_wire::gpu::{Response, ResponseError};
+use stile_wire::sync::{OpCode, RecordFlags};
+
+use crate::answer::Answer;
+use crate::device::Device;
+use crate::fence::FenceKey;
+use crate::host::{Errno, Host, JobId, Outcome, WaitId, errno};
+use crate::job::Promise;
+use crate::status::Ending;
+
+impl<H: Host> Device<H> {
+    /// A watched host fence has signalled. `fresh` says that it was found signalled when the watch
+    /// began: then an EXPORT has nothing to learn from it.
+    pub fn signalled(&mut self, host: &mut H, now_ns: u64, id: WaitId, fresh: bool) {
+        let Some(wait) = self.waits.get(id.0) else {
+            self.counters.late_signals = self.counters.late_signals.saturating_add(1);
+            return;
+        };
+        let told = self
+            .contexts
+            .get(&wait.ctx_id)
+            .is_some_and(|context| context.serial == wait.ctx_serial && context.status.is_some());
+        let idle = fresh && wait.subject.cmd == OpCode::Export.code();
+        let Outcome {
+            error,
+            signalled_ns,
+        } = if told && !idle {
+            host.outcome(id)
+        } else {
+            Outcome::default()
+        };
+        let flags = if error.is_some() {
+            RecordFlags::HOST_ERROR
+        } else {
+            RecordFlags::empty()
+        };
+        self.end_wait(
+            host,
+            id,
+            Ending {
+                error,
+                flags,
+                signalled_ns,
+                done_ns: now_ns,
+            },
+        );
+    }
+
+    /// The front end has done a job, or could not.
+    pub fn job_done(&mut self, host: &mut H, id: JobId, result: Result<(), Errno>) {
+        let Some(job) = self.jobs.remove(id.0) else {
+            return;
+        };
+        let response = self.settle(host, &job, result);
+        match job.promise {
+            Promise::Nobody => {}
+            Promise::Command(answer) => self.reply(host, Answer { response, ..answer }),
+            Promise::Fence(key) => {
+                if let Some(parked) = self.fences.answer_mut(key) {
+                    parked.answer.response = response;
+                    parked.job = None;
+                }
+                self.wait_ended(host, key);
+            }
+        }
+    }
+
+    /// Ends the fences whose deadline has passed.
+    pub fn tick(&mut self, host: &mut H, now_ns: u64) {
+        while let Some(key) = self.fences.next_overdue(now_ns) {
+            self.counters.fences_overdue = self.counters.fences_overdue.saturating_add(1);
+            while let Some(wait) = self
+                .fences
+                .answer_mut(key)
+                .and_then(|parked| parked.waits.first())
+            {
+                let ending = Ending {
+                    error: Some(errno::ETIMEDOUT),
+                    flags: RecordFlags::DEADLINE,
+                    signalled_ns: 0,
+                    done_ns: now_ns,
+                };
+                self.end_wait(host, WaitId(wait), ending);
+            }
+            if let Some(parked) = self.fences.answer_mut(key)
+                && let Some(job) = parked.job.take()
+            {
+                parked.answer.response = Response::Err(ResponseError::Unspec);
+                if let Some(job) = self.jobs.get_mut(job) {
+                    job.promise = Promise::Nobody;
+                }
+                self.wait_ended(host, key);
+            }
+        }
+    }
+
+    /// Ends one wait: its record, its watch, and its fence if it was the last.
+    fn end_wait(&mut self, host: &mut H, id: WaitId, ending: Ending) {
+        let Some(fence) = self.waits.get(id.0).map(|wait| wait.fence) else {
+            return;
+        };
+        if let Some(parked) = fence.and_then(|fence| self.fences.answer_mut(fence)) {
+            parked.waits.remove(&mut self.waits, id.0);
+        }
+        let Some(wait) = self.waits.remove(id.0) else {
+            return;
+        };
+        host.unwatch(id);
+        if ending.error.is_some() {
+            self.counters.operations_failed = self.counters.operations_failed.saturating_add(1);
+        }
+        if let Some(context) = self.contexts.get_mut(&wait.ctx_id)
+            && context.serial == wait.ctx_serial
+            && let Some(status) = &mut context.status
+        {
+            status.write(host, &wait.subject, &ending);
+        }
+        if let Some(fence) = wait.fence {
+            self.wait_ended(host, fence);
+        }
+    }
+
+    fn wait_ended(&mut self, host: &mut H, key: FenceKey) {
+        let Some(timeline) = self.fences.timeline(key) else {
+            return;
+        };
+        if self.fences.wait_ended(key) {
+            while let Some(parked) = self.fences.pop_replied(timeline) {
+                self.reply(host, parked.answer);
+            }
+        }
+    }
+}
