@@ -1,0 +1,249 @@
+//! Mapped memory that others read and write at the same time.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+
+use rustix::mm::{MapFlags, ProtFlags};
+
+use crate::error::{Error, Result};
+
+/// A shared mapping of a buffer, for reading and writing, until it is dropped.
+///
+/// A device, another process or a guest may change the bytes at any time, so that there is never a
+/// reference to them: [`read`](Self::read) and [`write`](Self::write) copy. Each aligned group of
+/// eight bytes is copied as one, whatever the others do; there is no order between the groups, nor
+/// between copies. Order comes from [`load_u64`](Self::load_u64) and [`store_u64`](Self::store_u64).
+///
+/// It may go to another thread, but not be used by two: accesses of different sizes may not race
+/// inside one program. A thread that needs its own maps the buffer again.
+#[derive(Debug)]
+pub struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone, and neither mapping nor unmapping cares for the
+// thread. (It is not `Sync`: `NonNull` sees to that, and the documentation says why.)
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    /// Maps `range` of the buffer behind `fd`, which is `size` bytes long and cannot shrink.
+    pub(crate) fn new(fd: BorrowedFd<'_>, range: Range<u64>, size: u64) -> Result<Self> {
+        let Range { start, end } = range;
+        let bytes = end.saturating_sub(start);
+        if bytes == 0 {
+            return Err(Error::Empty);
+        }
+        if end > size {
+            return Err(Error::OutOfBounds {
+                offset: start,
+                len: bytes,
+                size,
+            });
+        }
+        let page = crate::page_size();
+        if !start.is_multiple_of(page) {
+            return Err(Error::Misaligned {
+                what: "mapping's offset",
+                value: start,
+                unit: page,
+            });
+        }
+        let len = usize::try_from(bytes).map_err(|_| Error::OutOfBounds {
+            offset: start,
+            len: bytes,
+            size,
+        })?;
+        // SAFETY: the kernel chooses an address that nothing else uses, so no memory that Rust
+        // knows changes its meaning.
+        let base = unsafe {
+            rustix::mm::mmap(
+                core::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                fd,
+                start,
+            )
+        }
+        .map_err(Error::syscall("mmap"))?;
+        let base = NonNull::new(base.cast()).ok_or(Error::Syscall {
+            call: "mmap",
+            errno: rustix::io::Errno::FAULT,
+        })?;
+        Ok(Self { base, len })
+    }
+
+    /// Length in bytes, never zero.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Copies bytes out, from `offset` bytes after the mapping's start.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`], and nothing is copied.
+    pub fn read(&self, offset: usize, to: &mut [u8]) -> Result<()> {
+        let mut at = self.at(offset, to.len())?;
+        let (head, rest) = to.split_at_mut(head_of(at, to.len()));
+        let (words, tail) = rest.as_chunks_mut::<8>();
+        for byte in head {
+            *byte = load_byte(&mut at);
+        }
+        for word in words {
+            // SAFETY: the head ended at a multiple of eight and each step adds eight; `at()` has
+            // checked that the whole range is mapped, which lasts as long as `self`.
+            let word_at = unsafe { AtomicU64::from_ptr(at.cast().as_ptr()) };
+            *word = word_at.load(Ordering::Relaxed).to_ne_bytes();
+            at = step(at, 8);
+        }
+        for byte in tail {
+            *byte = load_byte(&mut at);
+        }
+        Ok(())
+    }
+
+    /// Copies bytes in, to `offset` bytes after the mapping's start.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`], and nothing is copied.
+    pub fn write(&self, offset: usize, from: &[u8]) -> Result<()> {
+        let mut at = self.at(offset, from.len())?;
+        let (head, rest) = from.split_at(head_of(at, from.len()));
+        let (words, tail) = rest.as_chunks::<8>();
+        for byte in head {
+            store_byte(&mut at, *byte);
+        }
+        for word in words {
+            // SAFETY: as in `read`.
+            let word_at = unsafe { AtomicU64::from_ptr(at.cast().as_ptr()) };
+            word_at.store(u64::from_ne_bytes(*word), Ordering::Relaxed);
+            at = step(at, 8);
+        }
+        for byte in tail {
+            store_byte(&mut at, *byte);
+        }
+        Ok(())
+    }
+}
+
+/// One word, with the order that goes with it: what the other side wrote before it stored the word
+/// is seen after loading it, and the other way round. Words are in the machine's byte order.
+impl Mapping {
+    /// Loads 32 bits (acquire) at `offset`, a multiple of 4.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`], [`Error::Misaligned`].
+    pub fn load_u32(&self, offset: usize) -> Result<u32> {
+        // SAFETY: `word` has checked that four bytes at a multiple of four are mapped, which lasts
+        // as long as `self`; all access in this program is atomic.
+        let word = unsafe { AtomicU32::from_ptr(self.word(offset, 4)?.cast().as_ptr()) };
+        Ok(word.load(Ordering::Acquire))
+    }
+
+    /// Stores 32 bits (release) at `offset`, a multiple of 4.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`], [`Error::Misaligned`].
+    pub fn store_u32(&self, offset: usize, value: u32) -> Result<()> {
+        // SAFETY: as in `load_u32`.
+        let word = unsafe { AtomicU32::from_ptr(self.word(offset, 4)?.cast().as_ptr()) };
+        word.store(value, Ordering::Release);
+        Ok(())
+    }
+
+    /// Loads 64 bits (acquire) at `offset`, a multiple of 8.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`], [`Error::Misaligned`].
+    pub fn load_u64(&self, offset: usize) -> Result<u64> {
+        // SAFETY: `word` has checked that eight bytes at a multiple of eight are mapped, which
+        // lasts as long as `self`; all access in this program is atomic.
+        let word = unsafe { AtomicU64::from_ptr(self.word(offset, 8)?.cast().as_ptr()) };
+        Ok(word.load(Ordering::Acquire))
+    }
+
+    /// Stores 64 bits (release) at `offset`, a multiple of 8.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`], [`Error::Misaligned`].
+    pub fn store_u64(&self, offset: usize, value: u64) -> Result<()> {
+        // SAFETY: as in `load_u64`.
+        let word = unsafe { AtomicU64::from_ptr(self.word(offset, 8)?.cast().as_ptr()) };
+        word.store(value, Ordering::Release);
+        Ok(())
+    }
+
+    /// Where a word of `size` bytes stands. The base is the start of a page, so that a multiple of
+    /// `size` after it is aligned.
+    fn word(&self, offset: usize, size: usize) -> Result<NonNull<u8>> {
+        if !offset.is_multiple_of(size) {
+            return Err(Error::Misaligned {
+                what: "word's offset",
+                value: wide(offset),
+                unit: wide(size),
+            });
+        }
+        self.at(offset, size)
+    }
+
+    /// Where `len` bytes stand, all of which are mapped.
+    fn at(&self, offset: usize, len: usize) -> Result<NonNull<u8>> {
+        match offset.checked_add(len) {
+            Some(end) if end <= self.len => Ok(step(self.base, offset)),
+            _ => Err(Error::OutOfBounds {
+                offset: wide(offset),
+                len: wide(len),
+                size: wide(self.len),
+            }),
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: base and length are those that mmap(2) gave, and as this value owns the mapping
+        // and lends no reference to it, nothing points there any more.
+        let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
+        debug_assert!(unmapped.is_ok(), "munmap of an own mapping cannot fail");
+    }
+}
+
+/// How many of `len` bytes stand before the next multiple of eight.
+fn head_of(at: NonNull<u8>, len: usize) -> usize {
+    at.align_offset(8).min(len)
+}
+
+/// `at`, moved on by `bytes`. At the end of a mapping it may point just after it.
+fn step(at: NonNull<u8>, bytes: usize) -> NonNull<u8> {
+    // SAFETY: callers stay within a mapping or one past its end, which `Mapping::at` has checked.
+    unsafe { at.add(bytes) }
+}
+
+fn load_byte(at: &mut NonNull<u8>) -> u8 {
+    // SAFETY: callers walk over a range that `Mapping::at` has checked.
+    let byte = unsafe { AtomicU8::from_ptr(at.as_ptr()) }.load(Ordering::Relaxed);
+    *at = step(*at, 1);
+    byte
+}
+
+fn store_byte(at: &mut NonNull<u8>, byte: u8) {
+    // SAFETY: callers walk over a range that `Mapping::at` has checked.
+    unsafe { AtomicU8::from_ptr(at.as_ptr()) }.store(byte, Ordering::Relaxed);
+    *at = step(*at, 1);
+}
+
+/// Pointers have at most 64 bits on Linux.
+fn wide(value: usize) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
