@@ -1,0 +1,3 @@
+//! `stile`: the device from a guest, for people and scripts.
+
+fn main() {}

@@ -1,0 +1,271 @@
+//! Submissions: operations in one `SUBMIT_3D`, and the fence that waits for them.
+
+use stile_host::SyncFile;
+use stile_wire::sync::{
+    self, Access, encode_drop, encode_export, encode_import, encode_merge, encode_status,
+    encode_wait,
+};
+
+use crate::blob::Blob;
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::syncobj::OutSyncobj;
+use crate::sys::{self, ExecBuffer, ExecSyncobj};
+
+/// The resource that an operation names: `&blob`, or any number for those who test the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ResourceId(pub u32);
+
+impl From<&Blob> for ResourceId {
+    fn from(blob: &Blob) -> Self {
+        Self(blob.resource_id())
+    }
+}
+
+/// Operations for the device, in their order, and where the fence of the whole goes.
+///
+/// The device takes up each operation before it looks at the next, so a later one may use a cookie
+/// that an earlier one makes. Each carries a `tag`, any number, which its status record repeats.
+///
+/// # The fence
+/// A submission has one where something asks for it: [`Submission::out_fence`],
+/// [`Submission::out_syncobj`], [`Submission::fence_on`], or a polled ring. It signals when every
+/// EXPORT and WAIT in it has ended, and after the fences of earlier submissions on the same ring.
+/// It always signals with success; errors stand in the status blob.
+///
+/// There is no in-fence. The driver would wait for one inside the ioctl, without a time-out, and
+/// tell the device nothing of it (`virtgpu_submit.c`): poll the fence, then submit. What the device
+/// itself has made is waited for by cookie, with [`Submission::wait`].
+///
+/// # Errors of [`Context::submit`]
+/// [`Error::NoRing`], [`Error::SubmissionTooLong`] (both checked here, since the kernel does not
+/// tell what the device says to a payload that it drops), [`Error::OtherContext`], or
+/// [`Error::Kernel`]: `ENOMEM`, `EMFILE`, `ENOSYS` without 3D.
+#[derive(Clone, Debug)]
+pub struct Submission<'a> {
+    ring: Option<u32>,
+    header_ring: u8,
+    payload: Vec<u8>,
+    operations: usize,
+    fence_on: Vec<&'a Blob>,
+    out_syncobjs: Vec<(&'a OutSyncobj, u64)>,
+    out_fence: bool,
+    unchecked: bool,
+}
+
+/// What a submission gave back.
+#[derive(Debug)]
+pub struct Submitted {
+    /// The out-fence, where [`Submission::out_fence`] asked for it. It polls readable once it has
+    /// signalled.
+    pub fence: Option<SyncFile>,
+}
+
+impl<'a> Submission<'a> {
+    /// A submission on a ring of the context.
+    pub fn on_ring(ring: u8) -> Self {
+        Self {
+            ring: Some(ring.into()),
+            header_ring: ring,
+            ..Self::global()
+        }
+    }
+
+    /// A submission on the device's global timeline, which all contexts share: its fence waits for
+    /// everything that was submitted there before.
+    pub fn global() -> Self {
+        Self {
+            ring: None,
+            header_ring: 0,
+            payload: Vec::new(),
+            operations: 0,
+            fence_on: Vec::new(),
+            out_syncobjs: Vec::new(),
+            out_fence: false,
+            unchecked: false,
+        }
+    }
+
+    /// EXPORT: the fence waits for what is on the buffer now, and `cookie` names it (0: nothing
+    /// does).
+    #[must_use]
+    pub fn export(
+        self,
+        resource: impl Into<ResourceId>,
+        access: Access,
+        cookie: impl Into<u64>,
+        tag: u32,
+    ) -> Self {
+        let ResourceId(resource) = resource.into();
+        let ring = self.header_ring;
+        self.operation(&encode_export(ring, tag, resource, access, cookie.into()))
+    }
+
+    /// IMPORT: the fences of `cookie` go on the buffer.
+    #[must_use]
+    pub fn import(
+        self,
+        resource: impl Into<ResourceId>,
+        access: Access,
+        cookie: impl Into<u64>,
+        tag: u32,
+    ) -> Self {
+        let ResourceId(resource) = resource.into();
+        let ring = self.header_ring;
+        self.operation(&encode_import(ring, tag, resource, access, cookie.into()))
+    }
+
+    /// MERGE: `cookie` names what signals when `first` and `second` have.
+    #[must_use]
+    pub fn merge(
+        self,
+        first: impl Into<u64>,
+        second: impl Into<u64>,
+        cookie: impl Into<u64>,
+        tag: u32,
+    ) -> Self {
+        let ring = self.header_ring;
+        let (first, second) = (first.into(), second.into());
+        self.operation(&encode_merge(ring, tag, first, second, cookie.into()))
+    }
+
+    /// WAIT: the fence waits for `cookie`.
+    #[must_use]
+    pub fn wait(self, cookie: impl Into<u64>, tag: u32) -> Self {
+        let ring = self.header_ring;
+        self.operation(&encode_wait(ring, tag, cookie.into()))
+    }
+
+    /// DROP: `cookie` is forgotten; what waits for it goes on.
+    #[must_use]
+    pub fn drop_cookie(self, cookie: impl Into<u64>, tag: u32) -> Self {
+        let ring = self.header_ring;
+        self.operation(&encode_drop(ring, tag, cookie.into()))
+    }
+
+    /// STATUS: records go to `size` bytes from `offset` on of the resource.
+    #[must_use]
+    pub fn status(self, resource: impl Into<ResourceId>, offset: u64, size: u64, tag: u32) -> Self {
+        let ResourceId(resource) = resource.into();
+        let ring = self.header_ring;
+        self.operation(&encode_status(ring, tag, resource, offset, size))
+    }
+
+    /// Any bytes, for those who test the device. They count as one operation.
+    #[must_use]
+    pub fn raw_payload(self, bytes: &[u8]) -> Self {
+        self.operation(bytes)
+    }
+
+    /// The ring that operations added from now on have in their headers: another than the
+    /// submission's makes the device refuse them.
+    #[must_use]
+    pub fn header_ring(mut self, ring: u8) -> Self {
+        self.header_ring = ring;
+        self
+    }
+
+    /// Any ring number, for those who test the kernel.
+    #[must_use]
+    pub fn raw_ring(mut self, ring: u32) -> Self {
+        self.ring = Some(ring);
+        self
+    }
+
+    /// Leaves the checks of ring and length to the kernel and the device. Of a payload that the
+    /// device drops whole, the guest hears nothing: the fence signals, no record is written.
+    #[must_use]
+    pub fn unchecked(mut self) -> Self {
+        self.unchecked = true;
+        self
+    }
+
+    /// Asks for the fence as a sync_file.
+    #[must_use]
+    pub fn out_fence(mut self) -> Self {
+        self.out_fence = true;
+        self
+    }
+
+    /// Puts the fence into a syncobj: at `point` of its timeline, which it materialises, or with
+    /// `point` 0 in place of the fence of a binary one.
+    #[must_use]
+    pub fn out_syncobj(mut self, syncobj: &'a OutSyncobj, point: u64) -> Self {
+        self.out_syncobjs.push((syncobj, point));
+        self
+    }
+
+    /// Puts the fence on the guest's own dma-buf of the blob, as a write fence: any program of the
+    /// guest that waits for the buffer waits for it. The device is told nothing of it.
+    #[must_use]
+    pub fn fence_on(mut self, blob: &'a Blob) -> Self {
+        self.fence_on.push(blob);
+        self
+    }
+
+    /// The payload as it is sent.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    fn operation(mut self, bytes: &[u8]) -> Self {
+        self.payload.extend_from_slice(bytes);
+        self.operations = self.operations.saturating_add(1);
+        self
+    }
+
+    fn check(&self, rings: u8, capset: &sync::Capset) -> Result<()> {
+        if let Some(ring) = self.ring.filter(|ring| *ring >= rings.into()) {
+            return Err(Error::NoRing { ring, rings });
+        }
+        let (max_bytes, max_operations) = (capset.max_submit_bytes, capset.max_operations);
+        let fits = |have: usize, max: u32| u32::try_from(have).is_ok_and(|have| have <= max);
+        if !fits(self.payload.len(), max_bytes.get())
+            || !fits(self.operations, max_operations.get())
+        {
+            return Err(Error::SubmissionTooLong {
+                bytes: self.payload.len(),
+                operations: self.operations,
+                max_bytes: max_bytes.get(),
+                max_operations: max_operations.get(),
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn submit(&self, context: &Context) -> Result<Submitted> {
+        if !self.unchecked {
+            self.check(context.rings(), context.capset())?;
+        }
+        let blobs = self
+            .fence_on
+            .iter()
+            .map(|blob| (blob.context(), blob.handle()));
+        let syncobjs = self.out_syncobjs.iter();
+        let syncobjs = syncobjs.map(|(syncobj, _)| (syncobj.context(), syncobj.handle()));
+        for (owner, handle) in blobs.chain(syncobjs) {
+            if !owner.same(context) {
+                return Err(Error::OtherContext { handle });
+            }
+        }
+        let handles: Vec<u32> = self.fence_on.iter().map(|blob| blob.handle()).collect();
+        let syncobjs = self
+            .out_syncobjs
+            .iter()
+            .map(|(syncobj, point)| ExecSyncobj {
+                handle: syncobj.handle(),
+                flags: 0,
+                point: *point,
+            });
+        let exec = ExecBuffer {
+            payload: &self.payload,
+            ring: self.ring,
+            bo_handles: &handles,
+            out_syncobjs: &syncobjs.collect::<Vec<_>>(),
+            out_fence: self.out_fence,
+        };
+        let fence = sys::execbuffer(context, exec).map_err(Error::kernel("VIRTGPU_EXECBUFFER"))?;
+        let fence = fence.map(SyncFile::from_fd).transpose()?;
+        Ok(Submitted { fence })
+    }
+}
