@@ -20,8 +20,14 @@ use crate::error::{Error, Result};
 /// inside one program. A thread that needs its own maps the buffer again.
 #[derive(Debug)]
 pub struct Mapping {
+    /// The first byte of the part that is offered, at the start of a page.
     base: NonNull<u8>,
+    /// Its length.
     len: usize,
+    /// What mmap(2) gave, from the buffer's first byte to the part's last.
+    whole: NonNull<u8>,
+    /// The length of that.
+    whole_len: usize,
 }
 
 // SAFETY: the mapping belongs to this value alone, and neither mapping nor unmapping cares for the
@@ -30,6 +36,10 @@ unsafe impl Send for Mapping {}
 
 impl Mapping {
     /// Maps `range` of the buffer behind `fd`, which is `size` bytes long and cannot shrink.
+    ///
+    /// What stands before the range is mapped with it: vgem's buffers (Linux 6.12 and 7.2), and by
+    /// its source all of the kernel's helper for GEM buffers in shared memory, do not look at mmap's
+    /// offset and give the buffer's start whatever it says.
     pub(crate) fn new(fd: BorrowedFd<'_>, range: Range<u64>, size: u64) -> Result<Self> {
         let Range { start, end } = range;
         let bytes = end.saturating_sub(start);
@@ -51,29 +61,37 @@ impl Mapping {
                 unit: page,
             });
         }
-        let len = usize::try_from(bytes).map_err(|_| Error::OutOfBounds {
+        let outside = |_| Error::OutOfBounds {
             offset: start,
             len: bytes,
             size,
-        })?;
+        };
+        let len = usize::try_from(bytes).map_err(outside)?;
+        let whole_len = usize::try_from(end).map_err(outside)?;
+        let skipped = usize::try_from(start).map_err(outside)?;
         // SAFETY: the kernel chooses an address that nothing else uses, so no memory that Rust
         // knows changes its meaning.
-        let base = unsafe {
+        let whole = unsafe {
             rustix::mm::mmap(
                 core::ptr::null_mut(),
-                len,
+                whole_len,
                 ProtFlags::READ | ProtFlags::WRITE,
                 MapFlags::SHARED,
                 fd,
-                start,
+                0,
             )
         }
         .map_err(Error::syscall("mmap"))?;
-        let base = NonNull::new(base.cast()).ok_or(Error::Syscall {
+        let whole = NonNull::new(whole.cast::<u8>()).ok_or(Error::Syscall {
             call: "mmap",
             errno: rustix::io::Errno::FAULT,
         })?;
-        Ok(Self { base, len })
+        Ok(Self {
+            base: step(whole, skipped),
+            len,
+            whole,
+            whole_len,
+        })
     }
 
     /// Length in bytes, never zero.
@@ -212,9 +230,9 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: base and length are those that mmap(2) gave, and as this value owns the mapping
+        // SAFETY: address and length are those that mmap(2) gave, and as this value owns the mapping
         // and lends no reference to it, nothing points there any more.
-        let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
+        let unmapped = unsafe { rustix::mm::munmap(self.whole.as_ptr().cast(), self.whole_len) };
         debug_assert!(unmapped.is_ok(), "munmap of an own mapping cannot fail");
     }
 }
@@ -226,7 +244,8 @@ fn head_of(at: NonNull<u8>, len: usize) -> usize {
 
 /// `at`, moved on by `bytes`. At the end of a mapping it may point just after it.
 fn step(at: NonNull<u8>, bytes: usize) -> NonNull<u8> {
-    // SAFETY: callers stay within a mapping or one past its end, which `Mapping::at` has checked.
+    // SAFETY: callers stay within a mapping or one past its end: `Mapping::at` has checked it, and
+    // in `Mapping::new` a range starts before it ends.
     unsafe { at.add(bytes) }
 }
 
