@@ -149,18 +149,13 @@ impl Reader {
         let Some(at) = record_offset(self.next, self.capacity) else {
             return Ok(None);
         };
-        let expected = |word: u64| u64::from_le(word) == self.next;
-        if !expected(memory.load(at)?) {
-            return Ok(None);
-        }
+        // The copy begins with `seq`: that is the first look at it.
         let mut record = StatusRecord::new_zeroed();
         copy(memory, at, record.as_mut_bytes())?;
-        // Every load of the copy had acquire order, so this look at `seq` comes after all of them.
-        if !expected(memory.load(at)?) {
-            return Ok(None);
-        }
-        // The copy has its own `seq`, which is a third look.
-        Ok(Some(Record::from(&record)).filter(|record| record.seq == self.next))
+        // Every load of the copy had acquire order, so the second look comes after all of them.
+        let after = u64::from_le(memory.load(at)?);
+        let whole = record.seq.get() == self.next && after == self.next;
+        Ok(whole.then(|| Record::from(&record)))
     }
 }
 
@@ -177,3 +172,6 @@ fn copy(memory: &impl Words, at: u64, out: &mut [u8]) -> Result<()> {
 
 const _: () = assert!(std::mem::offset_of!(StatusHeader, head) == 16);
 const _: () = assert!(STATUS_HEADER_BYTES == 64 && RECORD_BYTES == 64);
+
+#[cfg(test)]
+mod tests;

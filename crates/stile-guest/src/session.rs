@@ -390,3 +390,60 @@ impl Results {
         self.kept.remove(&tag);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stile_wire::sync::StatusRecord;
+    use zerocopy::FromZeros;
+
+    use super::*;
+
+    fn report(seq: u64, tag: u32) -> Report {
+        let mut record = StatusRecord::new_zeroed();
+        (record.seq, record.tag) = (seq.into(), tag.into());
+        Report::Record(Record::from(&record))
+    }
+
+    #[test]
+    fn a_result_is_there_once_and_only_for_those_who_expect_it() {
+        let mut results = Results::default();
+        assert!(results.expect(7));
+        assert!(!results.expect(7), "the tag is in use");
+        results.put(report(1, 6));
+        assert_eq!(results.take(6), None);
+        assert_eq!(results.take(7), None, "it has not come yet");
+        results.put(report(2, 7));
+        assert_eq!(results.take(7).map(|record| record.seq), Some(2));
+        assert_eq!(results.take(7), None);
+        assert!(results.expect(7), "the tag is free again");
+    }
+
+    #[test]
+    fn losses_add_up() {
+        let mut results = Results::default();
+        results.put(Report::Lost { count: 2 });
+        results.put(Report::Lost { count: u64::MAX });
+        assert_eq!(results.lost, u64::MAX);
+    }
+
+    #[test]
+    fn results_that_nobody_asks_for_do_not_pile_up() {
+        let mut results = Results::default();
+        let last = u32::try_from(MOST_KEPT).unwrap().saturating_mul(2);
+        for tag in 1..=last {
+            assert!(results.expect(tag));
+            results.put(report(tag.into(), tag));
+        }
+        assert_eq!(results.kept.len(), MOST_KEPT);
+        assert_eq!(results.take(1), None);
+        assert!(results.take(last).is_some());
+    }
+
+    #[test]
+    fn cookies_begin_at_one_and_go_up() {
+        let mut cookies = Cookies::default();
+        let first: Vec<_> = (0..3).map(|_| cookies.next().get()).collect();
+        assert_eq!(first, [1, 2, 3]);
+        assert_eq!(Cookie::new(0), None);
+    }
+}

@@ -269,3 +269,106 @@ impl<'a> Submission<'a> {
         Ok(Submitted { fence })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stile_wire::sync::{Capset, Op, Steps};
+    use zerocopy::FromZeros;
+
+    use super::*;
+    use crate::Cookie;
+
+    fn limits(max_bytes: u32, max_operations: u32) -> Capset {
+        let mut capset = Capset::new_zeroed();
+        capset.max_submit_bytes = max_bytes.into();
+        capset.max_operations = max_operations.into();
+        capset
+    }
+
+    #[test]
+    fn the_device_decodes_what_was_asked_for_in_its_order() {
+        let cookie = Cookie::new(7).unwrap();
+        let submission = Submission::on_ring(5)
+            .export(ResourceId(3), Access::READ, cookie, 1)
+            .import(ResourceId(4), Access::WRITE, cookie, 2)
+            .merge(cookie, cookie, 8_u64, 3)
+            .wait(8_u64, 4)
+            .drop_cookie(8_u64, 5)
+            .status(ResourceId(9), 64, 4096, 6);
+        let steps: Vec<_> = Steps::new(submission.payload())
+            .map(|step| step.unwrap())
+            .collect();
+        let ops: Vec<_> = steps.iter().map(|step| step.op.unwrap()).collect();
+        let (resource_id, access) = (3, Access::READ);
+        let expected = [
+            Op::Export {
+                resource_id,
+                access,
+                cookie: 7,
+            },
+            Op::Import {
+                resource_id: 4,
+                access: Access::WRITE,
+                cookie: 7,
+            },
+            Op::Merge {
+                first: 7,
+                second: 7,
+                cookie: 8,
+            },
+            Op::Wait { cookie: 8 },
+            Op::Drop { cookie: 8 },
+            Op::Status {
+                resource_id: 9,
+                offset: 64,
+                size: 4096,
+            },
+        ];
+        assert_eq!(ops, expected);
+        assert!((1..).zip(&steps).all(|(tag, step)| step.tag == tag));
+        assert!(steps.iter().all(|step| step.ring_idx == 5));
+    }
+
+    #[test]
+    fn a_submission_without_a_ring_has_ring_0_in_its_headers() {
+        let submission = Submission::global().wait(1_u64, 0);
+        let step = Steps::new(submission.payload()).next().unwrap().unwrap();
+        assert_eq!((submission.ring, step.ring_idx), (None, 0));
+    }
+
+    #[test]
+    fn another_ring_can_stand_in_the_header_for_those_who_test_the_device() {
+        let submission = Submission::on_ring(1)
+            .wait(1_u64, 0)
+            .header_ring(2)
+            .wait(1_u64, 0);
+        let rings: Vec<_> = Steps::new(submission.payload())
+            .map(|step| step.unwrap().ring_idx)
+            .collect();
+        assert_eq!((submission.ring, rings), (Some(1), vec![1, 2]));
+    }
+
+    #[test]
+    fn what_the_device_would_drop_whole_is_refused_here() {
+        let two = Submission::on_ring(0).wait(1_u64, 0).wait(1_u64, 0);
+        assert_eq!(two.check(1, &limits(32, 2)), Ok(()));
+        for limits in [limits(31, 2), limits(32, 1)] {
+            let error = two.check(1, &limits).unwrap_err();
+            assert!(matches!(error, Error::SubmissionTooLong { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_ring_that_the_context_lacks_is_refused_here() {
+        let limits = limits(64, 4);
+        assert_eq!(Submission::on_ring(7).check(8, &limits), Ok(()));
+        assert_eq!(Submission::global().check(1, &limits), Ok(()));
+        for (submission, ring) in [
+            (Submission::on_ring(8), 8),
+            (Submission::global().raw_ring(0xffff_ffff), 0xffff_ffff),
+        ] {
+            let error = Error::NoRing { ring, rings: 8 };
+            assert_eq!(submission.check(8, &limits), Err(error));
+        }
+    }
+}
