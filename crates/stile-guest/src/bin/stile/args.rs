@@ -10,10 +10,9 @@ use stile_guest::{Access, BlobMemory};
 /// The device is a virtio-gpu that offers capset stile-sync. Buffers and cookies live as long as
 /// the process, so whatever takes several steps is one call of `stile run`.
 ///
-/// Output is one line an event: words, then key=value pairs. Times that end in _ns are of the
-/// host's CLOCK_MONOTONIC.
+/// What happens is told on standard output, an event a line; what fails, on standard error.
 #[derive(Debug, Parser)]
-#[command(name = "stile", version, after_help = EXIT_CODES)]
+#[command(name = "stile", version, after_help = EXIT_CODES, after_long_help = LONG_HELP)]
 pub(crate) struct Args {
     /// The render node; without it, the first one that offers stile-sync
     #[arg(long, global = true, value_name = "PATH")]
@@ -26,14 +25,40 @@ pub(crate) struct Args {
     pub(crate) json: bool,
 }
 
-const EXIT_CODES: &str = "\
+macro_rules! exit_codes {
+    () => {
+        "\
 Exit codes:
   0  done
   1  the kernel or the device failed
   2  the command line or a line of a script is wrong
   3  the device refused an operation, or the host's fence signalled with an error
   4  a fence did not signal in the time given
-  5  no device offers stile-sync";
+  5  no device offers stile-sync"
+    };
+}
+
+const EXIT_CODES: &str = exit_codes!();
+
+const LONG_HELP: &str = concat!(
+    "\
+Events, without --json:
+  buffer NAME resource=ID bytes=BYTES memory=host|guest|both
+  export COOKIE buffer=NAME state=pending|signalled ring=RING
+  signalled COOKIE after_ms=MS errno=ERRNO cause=deadline|host|- \
+taken_ns=NS done_ns=NS signalled_ns=NS|-
+  import COOKIE buffer=NAME errno=0
+  merge COOKIE first=COOKIE second=COOKIE
+  poll NAME state=idle|busy
+  bench idle-export count=COUNT p50_us=US p99_us=US max_us=US submit_p50_us=US …
+after_ms is the guest's time since the submission; taken_ns, done_ns and signalled_ns are nanoseconds
+of the host's CLOCK_MONOTONIC: when the device took the operation up, when it was done, and when the
+host's own fence signalled. With --json the same names are the keys of an object, and \"event\" and
+\"name\" are the first two words.
+
+",
+    exit_codes!()
+);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
