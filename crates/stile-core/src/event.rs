@@ -49,6 +49,13 @@ impl<H: Host> Device<H> {
         );
     }
 
+    /// A watch could not be kept up: its operation fails.
+    pub fn watch_failed(&mut self, host: &mut H, now_ns: u64, id: WaitId, error: Errno) {
+        let flags = RecordFlags::empty();
+        let ending = Ending { error: Some(error), flags, signalled_ns: 0, done_ns: now_ns };
+        self.end_wait(host, id, ending);
+    }
+
     /// The front end has done a job, or could not.
     pub fn job_done(&mut self, host: &mut H, id: JobId, result: Result<(), Errno>) {
         let Some(job) = self.jobs.remove(id.0) else {

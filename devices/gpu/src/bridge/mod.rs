@@ -1,0 +1,13 @@
+//! The bridge: host processes of the same user get a resource's dma-buf.
+//!
+//! A `SOCK_SEQPACKET` Unix socket of mode 0600; one packet asks, one answers, and the descriptor
+//! comes with it. `docs/spec/bridge.md` has the tables.
+
+mod client;
+mod registry;
+mod server;
+mod wire;
+
+pub use client::{Client, ClientError, Resource};
+pub(crate) use registry::Registry;
+pub(crate) use server::start;

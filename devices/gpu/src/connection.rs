@@ -1,0 +1,78 @@
+//! The life of one front end: from its connection to its end.
+
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stile_core::Limits;
+use stile_host::{Allocator, Udmabuf};
+use tracing::{info, warn};
+use vhost::vhost_user::{BackendReqHandler, Error as ProtocolError};
+
+use crate::bridge::Registry;
+use crate::channel::Channel;
+use crate::error::{Error, Result};
+use crate::machine::Machine;
+use crate::reactor::{Reactor, Source, Wake};
+use crate::shell::Shell;
+
+/// What lasts longer than a connection.
+#[derive(Clone)]
+pub(crate) struct Lasting {
+    pub(crate) limits: Limits,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) allocator: Option<Arc<Allocator>>,
+    pub(crate) udmabuf: Option<Arc<Udmabuf>>,
+}
+
+/// Serves one front end until it goes. Nothing of it is left afterwards.
+///
+/// # Errors
+/// A system call that always works has failed, or the front end broke the protocol.
+pub(crate) fn serve(stream: UnixStream, lasting: &Lasting) -> Result<()> {
+    info!("A front end has connected");
+    let answer = run(stream, lasting);
+    lasting.registry.clear();
+    match &answer {
+        Ok(()) => info!("The front end has gone"),
+        Err(error) => warn!(%error, "The connection has ended"),
+    }
+    answer
+}
+
+fn run(stream: UnixStream, lasting: &Lasting) -> Result<()> {
+    let reactor = Reactor::new()?;
+    let channel = Channel::start()?;
+    reactor.add(&stream, Source::Socket)?;
+    reactor.add(channel.wake_fd(), Source::Channel)?;
+    let shell = Shell::new(
+        reactor,
+        channel,
+        Arc::clone(&lasting.registry),
+        lasting.allocator.clone(),
+        lasting.udmabuf.clone(),
+    );
+    let machine = Machine::new(lasting.limits, shell, Arc::clone(&lasting.registry))?;
+    // The `vhost` crate wants a lock; this thread is the only one that takes it.
+    let machine = Arc::new(Mutex::new(machine));
+    let mut requests = BackendReqHandler::from_stream(stream, Arc::clone(&machine));
+    let mut wakes = Vec::new();
+    loop {
+        wakes.clear();
+        {
+            let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
+            machine.shell.reactor.wait(&mut wakes)?;
+            machine.handle(&wakes)?;
+        }
+        if wakes.contains(&Wake::Source(Source::Socket)) {
+            match requests.handle_request() {
+                Ok(()) => {}
+                Err(
+                    ProtocolError::Disconnected
+                    | ProtocolError::SocketBroken(_)
+                    | ProtocolError::PartialMessage,
+                ) => return Ok(()),
+                Err(error) => return Err(Error::Protocol(error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The data path: rings in, device, rings out.
+
+use std::sync::Arc;
+
+use rustix::io::Errno as SystemErrno;
+use stile_core::{Device, Limits};
+use tracing::{debug, info};
+use virtio_queue::QueueT;
+use vm_memory::GuestMemoryMmap;
+
+use crate::bridge::Registry;
+use crate::chain::{Open, Which};
+use crate::clock::now_ns;
+use crate::error::Result;
+use crate::memory::Memory;
+use crate::reactor::{Source, Wake};
+use crate::ring::Ring;
+use crate::shell::Shell;
+
+/// The longest list of guest pages that a command may carry: 16384 entries of 16 bytes, as many as
+/// Linux sends.
+const MAX_ENTRIES_BYTES: usize = 16384 * 16;
+/// Bytes of a command before its payload or entries, at most.
+const MAX_COMMAND_BYTES: usize = 256;
+
+/// Everything that belongs to one connection of a front end.
+pub(crate) struct Machine {
+    pub(crate) device: Device<Shell>,
+    pub(crate) shell: Shell,
+    pub(crate) memory: Memory,
+    pub(crate) control: Ring,
+    pub(crate) cursor: Ring,
+    pub(crate) registry: Arc<Registry>,
+    /// Acknowledged by the front end.
+    pub(crate) features: u64,
+    pub(crate) protocol_features: u64,
+    /// Bytes of a command that are copied in at most.
+    command_limit: usize,
+    /// The command being read. Its memory is used again and again.
+    command: Vec<u8>,
+    signalled: Vec<stile_core::WaitId>,
+    failed: Vec<stile_core::WaitId>,
+}
+
+impl Machine {
+    pub(crate) fn new(limits: Limits, shell: Shell, registry: Arc<Registry>) -> Result<Self> {
+        let payload = usize::try_from(limits.submit_bytes).unwrap_or(usize::MAX);
+        Ok(Self {
+            device: Device::new(limits),
+            shell,
+            memory: Memory::default(),
+            control: Ring::new()?,
+            cursor: Ring::new()?,
+            registry,
+            features: 0,
+            protocol_features: 0,
+            // One more than is allowed, so that a payload that is too long is seen to be.
+            command_limit: payload
+                .max(MAX_ENTRIES_BYTES)
+                .saturating_add(MAX_COMMAND_BYTES),
+            command: Vec::new(),
+            signalled: Vec::new(),
+            failed: Vec::new(),
+        })
+    }
+
+    pub(crate) fn ring(&self, which: Which) -> &Ring {
+        match which {
+            Which::Control => &self.control,
+            Which::Cursor => &self.cursor,
+        }
+    }
+
+    pub(crate) fn ring_mut(&mut self, which: Which) -> &mut Ring {
+        match which {
+            Which::Control => &mut self.control,
+            Which::Cursor => &mut self.cursor,
+        }
+    }
+
+    /// Handles everything that one wake-up has brought, but messages of the front end.
+    ///
+    /// # Errors
+    /// A system call that always works has failed.
+    pub(crate) fn handle(&mut self, wakes: &[Wake]) -> Result<()> {
+        let now = now_ns();
+        self.shell.memory = self.memory.snapshot();
+        for wake in wakes {
+            match *wake {
+                Wake::Source(Source::Socket) => {}
+                Wake::Source(Source::ControlKick) => self.drain(Which::Control, now),
+                Wake::Source(Source::CursorKick) => self.drain(Which::Cursor, now),
+                Wake::Source(Source::Timer) => self.device.tick(&mut self.shell, now),
+                Wake::Source(Source::Channel) => {
+                    for (job, result) in self.shell.channel.results() {
+                        self.device.job_done(&mut self.shell, job, result);
+                    }
+                }
+                Wake::Fence(wait) => self.device.signalled(&mut self.shell, now, wait, false),
+            }
+        }
+        self.publish();
+        if let Some(deadline) = self.device.next_deadline_ns() {
+            self.shell.reactor.set_timer(deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Takes up all commands of a ring.
+    pub(crate) fn drain(&mut self, which: Which, now: u64) {
+        if !self.ring(which).runs() {
+            return;
+        }
+        let memory = Arc::clone(&self.shell.memory);
+        loop {
+            // Neither call fails while the ring lies in the guest's memory; if it does not, there
+            // is nothing to drain.
+            let _quiet = self.ring_mut(which).queue.disable_notification(&*memory);
+            while self.take_command(which, &memory, now) {}
+            self.settle(now);
+            match self.ring_mut(which).queue.enable_notification(&*memory) {
+                Ok(true) => {}
+                Ok(false) | Err(_) => break,
+            }
+        }
+    }
+
+    /// Takes up one command. `false` if there is none.
+    fn take_command(&mut self, which: Which, memory: &GuestMemoryMmap, now: u64) -> bool {
+        let queue = match which {
+            Which::Control => &mut self.control.queue,
+            Which::Cursor => &mut self.cursor.queue,
+        };
+        let Some(chain) = queue.pop_descriptor_chain(memory) else {
+            return false;
+        };
+        let open = Open::read(which, chain, memory, self.command_limit, &mut self.command);
+        let chain = self.shell.chains.add(open);
+        if self.device.crowded() {
+            self.settle(now);
+        }
+        self.device
+            .submit(&mut self.shell, now, chain, &self.command);
+        true
+    }
+
+    /// Finds out which of the new watches are signalled already, and tells the device.
+    fn settle(&mut self, now: u64) {
+        self.shell
+            .reactor
+            .settle(&mut self.signalled, &mut self.failed);
+        for wait in self.signalled.drain(..) {
+            self.device.signalled(&mut self.shell, now, wait, true);
+        }
+        for wait in self.failed.drain(..) {
+            let error = stile_core::Errno(
+                u32::try_from(SystemErrno::MFILE.raw_os_error()).unwrap_or_default(),
+            );
+            self.device.watch_failed(&mut self.shell, now, wait, error);
+        }
+    }
+
+    /// Publishes all answers, with one call for each ring.
+    pub(crate) fn publish(&mut self) {
+        for (which, head, written) in self.shell.answered.drain(..) {
+            match which {
+                Which::Control => self.control.answer(head, written),
+                Which::Cursor => self.cursor.answer(head, written),
+            }
+        }
+        self.control.publish(&self.shell.memory);
+        self.cursor.publish(&self.shell.memory);
+    }
+
+    /// A ring has everything it needs. What the driver put there before is taken up now.
+    ///
+    /// # Errors
+    /// The kick cannot be watched.
+    pub(crate) fn start(&mut self, which: Which) -> Result<()> {
+        self.shell.memory = self.memory.snapshot();
+        if which == Which::Control && self.control.is_new(&self.shell.memory) {
+            // A driver that begins anew finds a device that nobody has used.
+            self.reset();
+        }
+        let (source, ring) = match which {
+            Which::Control => (Source::ControlKick, &self.control),
+            Which::Cursor => (Source::CursorKick, &self.cursor),
+        };
+        if let Some(kick) = &ring.kick {
+            self.shell.reactor.add(kick, source)?;
+        }
+        debug!(
+            ?which,
+            size = ring.queue.size(),
+            base = ring.queue.next_avail(),
+            "A ring starts"
+        );
+        self.handle(&[Wake::Source(source)])
+    }
+
+    /// The device may not touch the ring any more. Fences that signal meanwhile are answered when
+    /// it starts again; a driver that begins anew forgets them.
+    pub(crate) fn stop(&mut self, which: Which) {
+        if let Some(kick) = &self.ring(which).kick {
+            self.shell.reactor.remove(kick);
+        }
+        debug!(
+            ?which,
+            pending = self.device.pending_fences(),
+            "A ring stops"
+        );
+    }
+
+    /// Back to a device that nobody has used.
+    pub(crate) fn reset(&mut self) {
+        let (contexts, blobs, _) = self.device.population();
+        if contexts > 0 || blobs > 0 || self.device.pending_fences() > 0 {
+            info!(
+                contexts,
+                blobs,
+                pending = self.device.pending_fences(),
+                "The device is reset"
+            );
+        }
+        self.device.reset(&mut self.shell);
+        self.shell.chains.clear();
+        self.shell.answered.clear();
+        self.control.forget();
+        self.cursor.forget();
+        self.registry.clear();
+    }
+}

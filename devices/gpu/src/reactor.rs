@@ -1,0 +1,269 @@
+//! What wakes the data path: one epoll set with a 64-bit token for each source.
+//!
+//! The few fixed sources and any number of fences stand in the same set, so that a fence that
+//! signals is one wake-up away from its guest. Adding and removing take constant time.
+//!
+//! Eventfds and the timer are edge-triggered: nobody reads them, a write wakes again. Fences stay
+//! readable, and leave the set when they are seen.
+
+use std::collections::HashMap;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::event::{EventfdFlags, Timespec, epoll};
+use rustix::io::Errno;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
+use stile_core::WaitId;
+use stile_host::SyncFile;
+
+use crate::error::{Error, Result};
+
+/// Events that one wake-up takes.
+const BATCH: usize = 256;
+
+/// The fixed sources. Their tokens are below those of the fences, whose upper half is not zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The front end's socket.
+    Socket,
+    /// The control ring's kick.
+    ControlKick,
+    /// The cursor ring's kick.
+    CursorKick,
+    /// A fence's deadline.
+    Timer,
+    /// The channel has done a job.
+    Channel,
+}
+
+impl Source {
+    const ALL: [Self; 5] = [
+        Self::Socket,
+        Self::ControlKick,
+        Self::CursorKick,
+        Self::Timer,
+        Self::Channel,
+    ];
+
+    const fn token(self) -> u64 {
+        match self {
+            Self::Socket => 0,
+            Self::ControlKick => 1,
+            Self::CursorKick => 2,
+            Self::Timer => 3,
+            Self::Channel => 4,
+        }
+    }
+}
+
+/// What has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// A fixed source.
+    Source(Source),
+    /// A watched fence.
+    Fence(WaitId),
+}
+
+struct Watch {
+    fence: Arc<SyncFile>,
+    /// The descriptor in the epoll set; `None` while the watch is new.
+    listed: Option<Listed>,
+}
+
+enum Listed {
+    /// The fence's own.
+    Own,
+    /// A second one: two watches of one fence need two entries.
+    Second(OwnedFd),
+}
+
+/// The epoll set and the fences in it.
+pub(crate) struct Reactor {
+    set: OwnedFd,
+    timer: OwnedFd,
+    /// When the timer is set to go off.
+    timer_ns: Option<u64>,
+    watches: HashMap<u64, Watch>,
+    /// Watches that were not asked yet whether they are signalled.
+    fresh: Vec<WaitId>,
+}
+
+impl Reactor {
+    pub(crate) fn new() -> Result<Self> {
+        let set = epoll::create(epoll::CreateFlags::CLOEXEC)
+            .map_err(Error::system::<Errno>("epoll_create1"))?;
+        let timer = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+        )
+        .map_err(Error::system::<Errno>("timerfd_create"))?;
+        let reactor = Self {
+            set,
+            timer,
+            timer_ns: None,
+            watches: HashMap::new(),
+            fresh: Vec::new(),
+        };
+        reactor.add(&reactor.timer, Source::Timer)?;
+        Ok(reactor)
+    }
+
+    /// Adds a fixed source. All but the socket are edge-triggered.
+    pub(crate) fn add(&self, fd: impl AsFd, source: Source) -> Result<()> {
+        let trigger = match source {
+            Source::Socket => epoll::EventFlags::empty(),
+            _ => epoll::EventFlags::ET,
+        };
+        let token = epoll::EventData::new_u64(source.token());
+        epoll::add(&self.set, fd, token, epoll::EventFlags::IN | trigger).map_err(Error::system::<
+            Errno,
+        >(
+            "epoll_ctl(EPOLL_CTL_ADD)",
+        ))
+    }
+
+    /// Removes a source's descriptor, if it is there.
+    pub(crate) fn remove(&self, fd: impl AsFd) {
+        let _gone = epoll::delete(&self.set, fd);
+    }
+
+    /// Waits until something happens, and appends it to `wakes`.
+    pub(crate) fn wait(&mut self, wakes: &mut Vec<Wake>) -> Result<()> {
+        self.poll(wakes, None)
+    }
+
+    fn poll(&mut self, wakes: &mut Vec<Wake>, timeout: Option<&Timespec>) -> Result<()> {
+        let mut events = [MaybeUninit::uninit(); BATCH];
+        let (events, _) = match epoll::wait(&self.set, &mut events, timeout) {
+            Err(Errno::INTR) => return Ok(()),
+            answer => answer.map_err(Error::system::<Errno>("epoll_wait"))?,
+        };
+        wakes.extend(events.iter().filter_map(|event| {
+            let token = event.data.u64();
+            let source = Source::ALL
+                .into_iter()
+                .find(|source| source.token() == token);
+            source
+                .map(Wake::Source)
+                .or_else(|| WaitId::from_bits(token).map(Wake::Fence))
+        }));
+        if wakes.contains(&Wake::Source(Source::Timer)) {
+            self.timer_ns = None;
+        }
+        Ok(())
+    }
+
+    /// Has the timer go off at `deadline_ns` at the latest. Costs a system call only where it would
+    /// go off later, or not at all: once in a deadline's time, not once for each fence.
+    pub(crate) fn set_timer(&mut self, deadline_ns: u64) -> Result<()> {
+        if self.timer_ns.is_some_and(|set| set <= deadline_ns) {
+            return Ok(());
+        }
+        let zero = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let seconds = deadline_ns.checked_div(1_000_000_000).unwrap_or(0);
+        let nanoseconds = deadline_ns.checked_rem(1_000_000_000).unwrap_or(0);
+        let value = Timespec {
+            tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX),
+            tv_nsec: i64::try_from(nanoseconds).unwrap_or(0),
+        };
+        let time = Itimerspec {
+            it_interval: zero,
+            it_value: value,
+        };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &time)
+            .map_err(Error::system::<Errno>("timerfd_settime"))?;
+        self.timer_ns = Some(deadline_ns);
+        Ok(())
+    }
+
+    /// Begins to watch a fence. Nothing is asked of the kernel before [`Reactor::settle`].
+    pub(crate) fn watch(&mut self, wait: WaitId, fence: Arc<SyncFile>) {
+        self.watches.insert(
+            wait.to_bits(),
+            Watch {
+                fence,
+                listed: None,
+            },
+        );
+        self.fresh.push(wait);
+    }
+
+    /// Asks all new watches at once whether they are signalled. Those that are go to `signalled`,
+    /// the others into the epoll set. What cannot be listed goes to `failed`.
+    pub(crate) fn settle(&mut self, signalled: &mut Vec<WaitId>, failed: &mut Vec<WaitId>) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let mut fresh = std::mem::take(&mut self.fresh);
+        fresh.retain(|wait| self.watches.contains_key(&wait.to_bits()));
+        let fences: Vec<Arc<SyncFile>> = fresh
+            .iter()
+            .filter_map(|wait| self.watches.get(&wait.to_bits()))
+            .map(|watch| Arc::clone(&watch.fence))
+            .collect();
+        let mut ready = Vec::new();
+        let fds: Vec<_> = fences.iter().map(|fence| fence.as_fd()).collect();
+        if let Err(error) = stile_host::poll_many(&fds, &mut ready) {
+            // They all go into the set, which tells the signalled ones too.
+            tracing::warn!(%error, "New fences cannot be polled");
+        }
+        let answers = ready.into_iter().chain(std::iter::repeat(false));
+        for (wait, ready) in fresh.drain(..).zip(answers) {
+            if ready {
+                signalled.push(wait);
+            } else if let Err(error) = self.list(wait) {
+                tracing::warn!(%error, "A fence cannot be watched");
+                failed.push(wait);
+            }
+        }
+        self.fresh = fresh;
+    }
+
+    /// Puts a watch into the epoll set.
+    fn list(&mut self, wait: WaitId) -> std::result::Result<(), Errno> {
+        let Some(watch) = self.watches.get_mut(&wait.to_bits()) else {
+            return Ok(());
+        };
+        let token = epoll::EventData::new_u64(wait.to_bits());
+        match epoll::add(&self.set, watch.fence.as_fd(), token, epoll::EventFlags::IN) {
+            Ok(()) => watch.listed = Some(Listed::Own),
+            Err(Errno::EXIST) => {
+                let second = rustix::io::fcntl_dupfd_cloexec(watch.fence.as_fd(), 0)?;
+                epoll::add(&self.set, &second, token, epoll::EventFlags::IN)?;
+                watch.listed = Some(Listed::Second(second));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// The fence of a watch.
+    pub(crate) fn fence(&self, wait: WaitId) -> Option<&SyncFile> {
+        self.watches.get(&wait.to_bits()).map(|watch| &*watch.fence)
+    }
+
+    /// Ends a watch.
+    pub(crate) fn unwatch(&mut self, wait: WaitId) {
+        let Some(watch) = self.watches.remove(&wait.to_bits()) else {
+            return;
+        };
+        match watch.listed {
+            None => {}
+            Some(Listed::Own) => self.remove(watch.fence.as_fd()),
+            Some(Listed::Second(second)) => self.remove(&second),
+        }
+    }
+}
+
+/// An eventfd for waking a reactor from another thread.
+pub(crate) fn eventfd() -> Result<OwnedFd> {
+    rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        .map_err(Error::system::<Errno>("eventfd"))
+}

@@ -1,0 +1,181 @@
+//! The daemon: its sockets, and one front end after the other.
+
+use std::io;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use stile_core::Limits;
+use stile_host::{AllocatorChoice, Udmabuf};
+use tracing::{info, warn};
+
+use crate::bridge::{self, Registry};
+use crate::connection::{self, Lasting};
+use crate::error::{Error, Result};
+
+/// Where front ends come from.
+#[derive(Clone, Debug)]
+pub enum Endpoint {
+    /// A socket to listen on.
+    Path(PathBuf),
+    /// An inherited descriptor: a listening socket, or a connection.
+    Fd(RawFd),
+}
+
+/// What the daemon is to do.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where front ends come from.
+    pub endpoint: Endpoint,
+    /// The bridge's socket.
+    pub bridge: Option<PathBuf>,
+    /// Where host blobs come from.
+    pub allocator: AllocatorChoice,
+    /// Quotas.
+    pub limits: Limits,
+    /// Whether to end when the first front end has gone.
+    pub once: bool,
+}
+
+/// Serves front ends, one after the other: for ever, or until the only one has gone.
+///
+/// # Errors
+/// A socket cannot be made, or, with `once` or a connection, that front end's end was no clean one.
+pub fn serve(config: &Config) -> Result<()> {
+    raise_fd_limit();
+    let registry = Arc::new(Registry::default());
+    if let Some(path) = &config.bridge {
+        bridge::start(path, Arc::clone(&registry))?;
+        info!(path = %path.display(), "The bridge is open");
+    }
+    let lasting = Lasting {
+        limits: config.limits,
+        registry,
+        allocator: open_allocator(&config.allocator),
+        udmabuf: open_udmabuf(),
+    };
+    let listener = match &config.endpoint {
+        Endpoint::Path(path) => listen(path)?,
+        Endpoint::Fd(fd) => match inherit(*fd)? {
+            Inherited::Listener(listener) => listener,
+            Inherited::Connection(stream) => return connection::serve(stream, &lasting),
+        },
+    };
+    loop {
+        let (stream, _) = listener.accept().map_err(Error::system("accept4"))?;
+        let answer = connection::serve(stream, &lasting);
+        if config.once {
+            return answer;
+        }
+    }
+}
+
+fn open_allocator(choice: &AllocatorChoice) -> Option<Arc<stile_host::Allocator>> {
+    match choice.open() {
+        Ok(allocator) => Some(Arc::new(allocator)),
+        Err(error) => {
+            warn!("HOST3D blobs cannot be made: {error}");
+            None
+        }
+    }
+}
+
+fn open_udmabuf() -> Option<Arc<Udmabuf>> {
+    match Udmabuf::open() {
+        Ok(udmabuf) => Some(Arc::new(udmabuf)),
+        Err(error) => {
+            warn!("GUEST blobs will have no dma-buf: {error}");
+            None
+        }
+    }
+}
+
+/// Every buffer, cookie and watch is a descriptor; the usual 1024 are few.
+fn raise_fd_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "The limit of open files stays as it is");
+    }
+}
+
+fn listen(path: &Path) -> Result<UnixListener> {
+    clear_path(path, SocketType::STREAM)?;
+    let listener = UnixListener::bind(path).map_err(|source| Error::Listen {
+        path: path.to_owned(),
+        source,
+    })?;
+    info!(path = %path.display(), "Waiting for a front end");
+    Ok(listener)
+}
+
+/// Removes a socket that nobody listens on any more.
+pub(crate) fn clear_path(path: &Path, kind: SocketType) -> Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !metadata.file_type().is_socket() {
+        let source = io::Error::new(io::ErrorKind::AlreadyExists, "there is a file of that name");
+        return Err(Error::Listen {
+            path: path.to_owned(),
+            source,
+        });
+    }
+    let failed = |source: Errno| Error::Listen {
+        path: path.to_owned(),
+        source: source.into(),
+    };
+    let probe =
+        socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).map_err(failed)?;
+    match connect(&probe, &SocketAddrUnix::new(path).map_err(failed)?) {
+        Err(Errno::CONNREFUSED) => std::fs::remove_file(path).map_err(|source| Error::Listen {
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Err(Error::InUse {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+enum Inherited {
+    Listener(UnixListener),
+    Connection(UnixStream),
+}
+
+fn inherit(fd: RawFd) -> Result<Inherited> {
+    let not_a_socket = || Error::NotASocket { fd };
+    if fd <= 2 {
+        return Err(not_a_socket());
+    }
+    // SAFETY: the number comes from the command line, whose author gives the descriptor to this
+    // process; nothing in it has opened one of that number before, as it is asked for first. A
+    // number that is not open is found out by the calls below.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let stream = sockopt::socket_type(&fd).is_ok_and(|kind| kind == SocketType::STREAM)
+        && sockopt::socket_domain(&fd).is_ok_and(|domain| domain == AddressFamily::UNIX);
+    if !stream {
+        std::mem::forget(fd);
+        return Err(not_a_socket());
+    }
+    rustix::io::fcntl_setfd(fd.as_fd(), rustix::io::FdFlags::CLOEXEC).map_err(Error::system::<
+        Errno,
+    >(
+        "fcntl(F_SETFD)",
+    ))?;
+    if sockopt::socket_acceptconn(&fd).unwrap_or(false) {
+        Ok(Inherited::Listener(UnixListener::from(fd)))
+    } else {
+        Ok(Inherited::Connection(UnixStream::from(fd)))
+    }
+}

@@ -1,0 +1,217 @@
+//! What the device asks of the world: the one implementation of [`Host`].
+
+use std::sync::Arc;
+
+use stile_core::{Answer, BlobSource, Errno, Host, JobId, Outcome, WaitId};
+use stile_host::{Allocator, Status, SyncFile, Udmabuf};
+use stile_wire::gpu::MAX_RESPONSE_BYTES;
+use stile_wire::sync::{Access, StatusHeader, StatusRecord};
+use tracing::{debug, warn};
+use vm_memory::GuestMemoryMmap;
+
+use crate::bridge::Registry;
+use crate::buffer::Buffer;
+use crate::chain::{Chains, Which};
+use crate::channel::{Channel, Request};
+use crate::reactor::Reactor;
+use crate::status_memory::StatusMemory;
+
+/// The host around one device.
+pub(crate) struct Shell {
+    /// The guest's memory as it was when the reactor woke.
+    pub(crate) memory: Arc<GuestMemoryMmap>,
+    pub(crate) reactor: Reactor,
+    pub(crate) channel: Channel,
+    pub(crate) chains: Chains,
+    /// Answered chains: ring, head, bytes written.
+    pub(crate) answered: Vec<(Which, u16, u32)>,
+    registry: Arc<Registry>,
+    allocator: Option<Arc<Allocator>>,
+    udmabuf: Option<Arc<Udmabuf>>,
+    response: [u8; MAX_RESPONSE_BYTES],
+}
+
+impl Shell {
+    pub(crate) fn new(
+        reactor: Reactor,
+        channel: Channel,
+        registry: Arc<Registry>,
+        allocator: Option<Arc<Allocator>>,
+        udmabuf: Option<Arc<Udmabuf>>,
+    ) -> Self {
+        Self {
+            memory: Arc::default(),
+            reactor,
+            channel,
+            chains: Chains::default(),
+            answered: Vec::new(),
+            registry,
+            allocator,
+            udmabuf,
+            response: [0; MAX_RESPONSE_BYTES],
+        }
+    }
+}
+
+impl Host for Shell {
+    type Buffer = Buffer;
+    type Fence = Arc<SyncFile>;
+    type Status = StatusMemory;
+
+    fn create_buffer(&mut self, source: BlobSource<'_>) -> Result<Buffer, Errno> {
+        match source {
+            BlobSource::Host { size } => {
+                // The start of the daemon has said what is missing.
+                let allocator = self
+                    .allocator
+                    .as_ref()
+                    .ok_or(stile_core::errno::EOPNOTSUPP)?;
+                let dma_buf = allocator.allocate(size).map_err(|error| {
+                    warn!(size, "A host blob cannot be allocated: {error}");
+                    to_errno(&error)
+                })?;
+                Ok(Buffer::Host(Arc::new(dma_buf)))
+            }
+            BlobSource::Guest { size, entries } => {
+                Buffer::from_guest(&self.memory, self.udmabuf.as_deref(), size, entries)
+            }
+        }
+    }
+
+    fn export(&mut self, buffer: &Buffer, access: Access) -> Result<Arc<SyncFile>, Errno> {
+        let fence = buffer.dma_buf()?.export_sync_file(to_host(access));
+        fence.map(Arc::new).map_err(|error| to_errno(&error))
+    }
+
+    fn import(
+        &mut self,
+        buffer: &Buffer,
+        access: Access,
+        fence: &Arc<SyncFile>,
+    ) -> Result<(), Errno> {
+        let answer = buffer.dma_buf()?.import_sync_file(to_host(access), fence);
+        answer.map_err(|error| to_errno(&error))
+    }
+
+    fn merge(
+        &mut self,
+        first: &Arc<SyncFile>,
+        second: &Arc<SyncFile>,
+    ) -> Result<Arc<SyncFile>, Errno> {
+        first
+            .merge(second, "stile")
+            .map(Arc::new)
+            .map_err(|error| to_errno(&error))
+    }
+
+    fn watch(&mut self, wait: WaitId, fence: &Arc<SyncFile>) -> Result<(), Errno> {
+        self.reactor.watch(wait, Arc::clone(fence));
+        Ok(())
+    }
+
+    fn outcome(&mut self, wait: WaitId) -> Outcome {
+        let Some(fence) = self.reactor.fence(wait) else {
+            return Outcome::default();
+        };
+        match fence.outcome() {
+            Ok(outcome) => Outcome {
+                error: match outcome.status {
+                    Status::Error(errno) => Some(to_wire(errno)),
+                    Status::Active | Status::Signalled => None,
+                },
+                signalled_ns: outcome.timestamp_ns.unwrap_or(0),
+            },
+            Err(error) => {
+                warn!(%error, "A fence does not say how it ended");
+                Outcome::default()
+            }
+        }
+    }
+
+    fn unwatch(&mut self, wait: WaitId) {
+        self.reactor.unwatch(wait);
+    }
+
+    fn status(&mut self, buffer: &Buffer, offset: u64, size: u64) -> Result<StatusMemory, Errno> {
+        StatusMemory::new(buffer, offset, size)
+    }
+
+    fn write_status_header(&mut self, status: &mut StatusMemory, header: &StatusHeader) {
+        status.write_header(&self.memory, header);
+    }
+
+    fn write_status_record(
+        &mut self,
+        status: &mut StatusMemory,
+        offset: u64,
+        record: &StatusRecord,
+    ) {
+        status.write_record(&self.memory, offset, record);
+    }
+
+    fn map(&mut self, job: JobId, buffer: &Buffer, offset: u64, size: u64) {
+        // Only host blobs are mapped, and they have one.
+        if let Ok(buffer) = buffer.dma_buf() {
+            let buffer = Arc::clone(buffer);
+            self.channel.send(Request::Map {
+                job,
+                buffer,
+                offset,
+                size,
+            });
+        }
+    }
+
+    fn unmap(&mut self, job: JobId, offset: u64, size: u64) {
+        self.channel.send(Request::Unmap { job, offset, size });
+    }
+
+    fn new_uuid(&mut self) -> [u8; 16] {
+        uuid::Uuid::new_v4().into_bytes()
+    }
+
+    fn share(&mut self, job: JobId, uuid: [u8; 16], _buffer: &Buffer) {
+        self.channel.send(Request::Share { job, uuid });
+    }
+
+    fn unshare(&mut self, uuid: [u8; 16]) {
+        self.channel.send(Request::Unshare { uuid });
+    }
+
+    fn publish(&mut self, resource_id: u32, uuid: Option<[u8; 16]>, buffer: &Buffer) {
+        if let Ok(dma_buf) = buffer.dma_buf() {
+            self.registry.publish(resource_id, uuid, dma_buf);
+        }
+    }
+
+    fn unpublish(&mut self, resource_id: u32) {
+        self.registry.unpublish(resource_id);
+    }
+
+    fn reply(&mut self, answer: &Answer) {
+        let Some(chain) = self.chains.take(answer.chain) else {
+            warn!(?answer, "An answer has no chain");
+            return;
+        };
+        let length = answer.encode(&mut self.response);
+        let response = self.response.get(..length).unwrap_or_default();
+        let written = chain.write(&self.memory, response);
+        if let stile_wire::gpu::Response::Err(error) = answer.response {
+            debug!(?error, ctx_id = answer.ctx_id, "A command failed");
+        }
+        self.answered.push((chain.ring, chain.head, written));
+    }
+}
+
+fn to_host(access: Access) -> stile_host::Access {
+    stile_host::Access::from_bits_truncate(access.bits())
+}
+
+/// The errno of a host error, for the guest.
+pub(crate) fn to_errno(error: &stile_host::Error) -> Errno {
+    to_wire(error.errno())
+}
+
+fn to_wire(errno: stile_host::Errno) -> Errno {
+    Errno(u32::try_from(errno.raw_os_error()).unwrap_or(5))
+}
