@@ -4,18 +4,16 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::event::{PollFd, PollFlags};
-use rustix::process::{Pid, PidfdFlags};
 
 use crate::process::{cannot_start, last_lines};
 use crate::setup::{Kernel, Lab};
+use crate::supervise::{LineSink, supervise};
 use crate::workspace::Workspace;
 
 /// Longer than any kernel message needs, short enough to quote.
@@ -30,13 +28,6 @@ pub(crate) struct HostVm<'a> {
     pub(crate) memory: u32,
     /// Its processors; each is a thread on this machine.
     pub(crate) processors: usize,
-}
-
-/// Where a line that the job printed came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stream {
-    Stdout,
-    Stderr,
 }
 
 impl<'a> HostVm<'a> {
@@ -54,12 +45,7 @@ impl<'a> HostVm<'a> {
 
     /// Runs a job and gives its lines to `line` as they come. Gives the job's exit status. After
     /// `bound` the machine is taken for hung and ended, which is an error.
-    pub(crate) fn run(
-        &self,
-        job: &Job,
-        bound: Duration,
-        line: &(dyn Fn(Stream, &str) + Sync),
-    ) -> Result<i32> {
+    pub(crate) fn run(&self, job: &Job, bound: Duration, line: LineSink<'_>) -> Result<i32> {
         let files = self.job_files(job)?;
         let mut qemu = self.qemu(&files)?;
         // The command's own ports: their far ends are QEMU's stdout and stderr, so that a line
@@ -68,24 +54,7 @@ impl<'a> HostVm<'a> {
         qemu.args(["-device", "virtserialport,chardev=stdout,name=stile.stdout"]);
         qemu.args(["-chardev", "file,id=stderr,path=/proc/self/fd/2"]);
         qemu.args(["-device", "virtserialport,chardev=stderr,name=stile.stderr"]);
-        // stdin stays an open pipe: at its end QEMU would close the port in both directions.
-        qemu.stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = Ended(qemu.spawn().map_err(|error| cannot_start(&qemu, error))?);
-        let stdout = child.0.stdout.take().context("QEMU has no stdout")?;
-        let stderr = child.0.stderr.take().context("QEMU has no stderr")?;
-
-        let status = std::thread::scope(|scope| {
-            scope.spawn(|| read_lines(stdout, |text| line(Stream::Stdout, text)));
-            scope.spawn(|| read_lines(stderr, |text| line(Stream::Stderr, text)));
-            let status = wait(&mut child.0, bound);
-            if !matches!(status, Ok(Some(_))) {
-                // Ends the threads that read, too.
-                child.end();
-            }
-            status
-        })?;
+        let status = supervise(&mut qemu, bound, line)?;
         let Some(status) = status else {
             bail!(
                 "The host VM was still running after {} s and was ended. Its console:\n{}",
@@ -206,6 +175,17 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    /// The same on this machine.
+    pub(crate) fn here(&self) -> Result<Command> {
+        let (program, words) = self.words.split_first().context("A job has no words")?;
+        let mut command = Command::new(program);
+        command
+            .args(words)
+            .current_dir(&self.directory)
+            .envs(self.environment.iter().cloned());
+        Ok(command)
+    }
+
     fn script(&self) -> Result<String> {
         let mut script = format!("cd {} || exit 125\n", quoted(self.directory.as_os_str())?);
         for (name, value) in &self.environment {
@@ -221,7 +201,7 @@ impl Job {
 }
 
 /// A word that a shell takes as it is.
-fn quoted(word: &OsStr) -> Result<String> {
+pub(crate) fn quoted(word: &OsStr) -> Result<String> {
     let text = std::str::from_utf8(word.as_bytes())
         .with_context(|| format!("{} is not UTF-8", word.to_string_lossy()))?;
     Ok(format!("'{}'", text.replace('\'', r"'\''")))
@@ -262,51 +242,5 @@ impl JobFiles {
         // Kept on an error only; that it stays is no harm.
         let _ = std::fs::remove_dir_all(&self.directory);
         Ok(status)
-    }
-}
-
-/// A child that does not outlive its owner.
-struct Ended(Child);
-
-impl Ended {
-    fn end(&mut self) {
-        // Both fail only when it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// Waits for a child; None when it still runs after `bound`.
-fn wait(child: &mut Child, bound: Duration) -> Result<Option<ExitStatus>> {
-    let pidfd = rustix::process::pidfd_open(Pid::from_child(child), PidfdFlags::empty())
-        .context("QEMU's process could not be watched")?;
-    let timeout = bound.try_into().context("A bound is too long for poll()")?;
-    loop {
-        let mut watched = [PollFd::new(&pidfd, PollFlags::IN)];
-        match rustix::event::poll(&mut watched, Some(&timeout)) {
-            Ok(0) => return Ok(None),
-            Ok(_) => return Ok(Some(child.wait().context("QEMU could not be waited for")?)),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).context("QEMU could not be waited for"),
-        }
-    }
-}
-
-/// Reads to the end, line by line, whatever the bytes are.
-fn read_lines(source: impl Read, mut line: impl FnMut(&str)) {
-    let mut source = BufReader::new(source);
-    let mut bytes = Vec::new();
-    while source
-        .read_until(b'\n', &mut bytes)
-        .is_ok_and(|read| read > 0)
-    {
-        line(String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']));
-        bytes.clear();
     }
 }

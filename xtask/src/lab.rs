@@ -7,9 +7,14 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Subcommand;
 
-use crate::hostvm::{HostVm, Job, Stream};
+use crate::host::Host;
+use crate::hostvm::{HostVm, Job};
+use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::setup::{Kernel, Lab};
+use crate::stile_lab;
+use crate::supervise::Stream;
+use crate::test::{Guests, Report};
 use crate::workspace::Workspace;
 
 /// What can be done with the lab by hand.
@@ -26,6 +31,33 @@ pub(crate) enum Command {
         /// The host VM's kernel
         #[arg(long, value_enum, default_value_t = Kernel::Stable)]
         kernel: Kernel,
+    },
+    /// A guest in the host VM, attached to the daemon, with this terminal as its console
+    Guest {
+        /// The host VM's kernel
+        #[arg(long, value_enum, default_value_t = Kernel::Stable)]
+        kernel: Kernel,
+        /// The guest's kernel
+        #[arg(long, value_enum, default_value_t = Kernel::Stable)]
+        guest_kernel: Kernel,
+        /// Leave the daemon and its device out
+        #[arg(long)]
+        without_gpu: bool,
+    },
+    /// Only the guest tests, with one guest kernel: for work on them
+    Test {
+        /// The host VM's kernel
+        #[arg(long, value_enum, default_value_t = Kernel::Stable)]
+        kernel: Kernel,
+        /// The guest's kernel
+        #[arg(long, value_enum, default_value_t = Kernel::Stable)]
+        guest_kernel: Kernel,
+        /// Leave the daemon and its device out
+        #[arg(long)]
+        without_gpu: bool,
+        /// Only cases whose name contains this
+        #[arg(default_value = "")]
+        filter: String,
     },
     /// Run a command in the host VM, in this directory
     Run {
@@ -65,6 +97,52 @@ pub(crate) fn run(
                 ..HostVm::new(workspace, &lab)
             };
             vm.run_interactive(&job(words)?).map(exit_code)
+        }
+        Command::Guest {
+            kernel,
+            guest_kernel,
+            without_gpu,
+        } => {
+            let lab = Lab::ensure(workspace, progress, false)?;
+            let programs = Programs::build(workspace, progress)?;
+            let host = Host::choose(workspace, &lab, &programs, progress)?;
+            let host = host.with_kernel(kernel).unwrap_or(host);
+            progress.say("booting a guest; `exit` leaves it, Ctrl-A X ends it at once");
+            let logs = lab.directory.join("logs");
+            let here = matches!(host, Host::Here);
+            let words: &[&str] = if without_gpu {
+                &["shell", "--without-gpu"]
+            } else {
+                &["shell"]
+            };
+            let words = stile_lab::command(&lab, &programs, guest_kernel, &logs, here, words)?;
+            host.run_interactive(&job(words)?).map(exit_code)
+        }
+        Command::Test {
+            kernel,
+            guest_kernel,
+            without_gpu,
+            filter,
+        } => {
+            let lab = Lab::ensure(workspace, progress, false)?;
+            let programs = Programs::build(workspace, progress)?;
+            let host = Host::choose(workspace, &lab, &programs, progress)?;
+            let host = host.with_kernel(kernel).unwrap_or(host);
+            let guests = Guests {
+                workspace,
+                lab: &lab,
+                programs: &programs,
+                progress,
+            };
+            let suite = guests.run(&host, guest_kernel, without_gpu, &filter)?;
+            let mut report = Report::default();
+            report.add(suite);
+            report.print();
+            Ok(if report.counts().failed == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
         }
         Command::Run {
             kernel,

@@ -4,11 +4,16 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod demo;
+mod host;
 mod hostvm;
 mod lab;
 mod process;
+mod programs;
 mod progress;
 mod setup;
+mod stile_lab;
+mod supervise;
+mod test;
 mod workspace;
 
 use progress::Progress;
@@ -25,6 +30,8 @@ struct Cli {
 enum Command {
     /// Start host, daemon, VMM and guest, and show fences crossing between them
     Demo,
+    /// Everything: format, clippy, docs, unit and property tests, then the guest tests
+    Test(test::Options),
     /// The lab: a host VM with real dma-bufs and KVM, and guests in it
     #[command(subcommand)]
     Lab(lab::Command),
@@ -51,6 +58,7 @@ fn dispatch(command: Command) -> anyhow::Result<std::process::ExitCode> {
     let progress = Progress::start();
     match command {
         Command::Demo => demo::run(),
+        Command::Test(options) => test::run(&workspace, &progress, &options),
         Command::Lab(command) => lab::run(&workspace, &progress, command),
         Command::Bench => bench::run(),
     }

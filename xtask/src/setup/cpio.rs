@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
-const LINK: u32 = 0o120_777;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 
 /// An archive that grows in memory.
@@ -34,11 +33,6 @@ impl Archive {
             std::fs::read(path).with_context(|| format!("{} could not be read", path.display()))?;
         self.program(name, &content);
         Ok(())
-    }
-
-    /// A symbolic link.
-    pub(crate) fn link(&mut self, name: &str, target: &str) {
-        self.entry(name, LINK, target.as_bytes(), (0, 0));
     }
 
     /// A character device.

@@ -1,0 +1,18 @@
+//! Tests on real parts: guests with the stock driver, under a real VMM, on a real host kernel.
+//!
+//! Four programs share this library:
+//!
+//! - `stile-lab` runs on the host side (in the lab's host VM, or on a capable machine): it starts the
+//!   daemon, a VMM with a guest, and the program that plays the GPU, and reports one result a case;
+//! - `host-gpu` plays the GPU, beside the daemon;
+//! - `guest-cases` runs in the guest and holds the cases.
+//!
+//! `cargo xtask test` starts all of them.
+
+pub mod control;
+pub mod event;
+pub mod lifecycle;
+pub mod outcome;
+pub mod payload;
+pub mod runner;
+pub mod vm;

@@ -1,0 +1,136 @@
+//! Running all cases of a lab and telling what happened to each.
+
+mod guest;
+
+use std::process::{Command, Stdio};
+
+use thiserror::Error;
+
+use crate::event::Event;
+use crate::lifecycle;
+use crate::outcome::attempt;
+use crate::vm::{self, Lab};
+
+/// The guest's program with the cases.
+const GUEST_PROGRAM: &str = "guest-cases";
+
+/// What is run.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Selection {
+    /// Only cases whose name contains this
+    #[arg(default_value = "")]
+    pub filter: String,
+    /// Leave the daemon and its device out: for work on the lab itself
+    #[arg(long)]
+    pub without_gpu: bool,
+}
+
+impl Selection {
+    fn takes(&self, name: &str) -> bool {
+        name.contains(&self.filter)
+    }
+}
+
+/// Why the runner could not run anything.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The guest's program could not be asked for its cases.
+    #[error("{GUEST_PROGRAM} could not be asked for its cases: {0}")]
+    List(String),
+}
+
+/// The names of all cases that the selection takes: those in the guest, then those across lives.
+///
+/// # Errors
+/// [`RunError::List`] when the guest's program is missing or does not run here.
+pub fn list(lab: &Lab, selection: &Selection) -> Result<(Vec<String>, Vec<String>), RunError> {
+    let mut command: Command = lab.program(GUEST_PROGRAM);
+    let output = command
+        .arg("--list")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| RunError::List(format!("{}: {error}", lab.programs.display())))?;
+    if !output.status.success() {
+        return Err(RunError::List(
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        ));
+    }
+    let in_guest = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter(|name| selection.takes(name))
+        .map(str::to_owned)
+        .collect();
+    let across = lifecycle::CASES
+        .iter()
+        .map(|case| case.name)
+        .filter(|name| selection.takes(name))
+        .map(str::to_owned)
+        .collect();
+    Ok((in_guest, across))
+}
+
+/// Runs what the selection takes and tells each event. Gives how many cases failed.
+///
+/// # Errors
+/// [`RunError::List`] when there is nothing to choose from.
+pub fn run(
+    lab: &Lab,
+    selection: &Selection,
+    tell: &mut dyn FnMut(&Event),
+) -> Result<usize, RunError> {
+    let (in_guest, across) = list(lab, selection)?;
+    let mut failed: usize = 0;
+    let mut counted = |event: &Event| {
+        if matches!(event, Event::Fail { .. }) {
+            failed = failed.saturating_add(1);
+        }
+        tell(event);
+    };
+
+    guest::run(lab, in_guest, selection.without_gpu, &mut counted);
+
+    let chosen = lifecycle::CASES
+        .iter()
+        .filter(|case| across.iter().any(|name| name == case.name));
+    for (number, case) in chosen.enumerate() {
+        counted(&Event::Start {
+            case: case.name.to_owned(),
+        });
+        let mut logs = lab.logs.clone();
+        let event = attempt(case.name.to_owned(), || {
+            let own = lab.life(&format!("lifecycle-{number}"))?;
+            logs.clone_from(&own.logs);
+            (case.run)(&own)
+        });
+        counted(&with_logs(event, &logs));
+    }
+    Ok(failed)
+}
+
+/// A failure with the ends of all logs of its life.
+fn with_logs(event: Event, logs: &std::path::Path) -> Event {
+    const LINES: usize = 30;
+    let Event::Fail {
+        case,
+        mut detail,
+        ms,
+    } = event
+    else {
+        return event;
+    };
+    let mut paths: Vec<_> = std::fs::read_dir(logs)
+        .map(|entries| {
+            entries
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .collect()
+        })
+        .unwrap_or_default();
+    paths.sort();
+    for path in paths {
+        let said = vm::tail(&path, LINES);
+        if !said.is_empty() {
+            detail.push_str(&format!("\n--- {}\n{said}", path.display()));
+        }
+    }
+    Event::Fail { case, detail, ms }
+}

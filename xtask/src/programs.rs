@@ -1,0 +1,92 @@
+//! Building what runs in the lab: on the host side as cargo builds it, in the guest as static
+//! programs, because a guest has no libraries.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{cannot_start, shown};
+use crate::progress::Progress;
+use crate::setup::{Archive, Kernel, Lab};
+use crate::workspace::{Workspace, cargo};
+
+/// The target of the static programs: naming it keeps their flags from build scripts and macros.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Packages whose programs the host side needs.
+const HOST_PACKAGES: [&str; 2] = ["stile-gpu", "guest-tests"];
+/// Programs that go into every guest, as package and program. One that its package does not have
+/// is left out.
+const GUEST_PROGRAMS: [(&str, &str); 2] =
+    [("guest-tests", "guest-cases"), ("stile-guest", "stile")];
+
+/// What was built.
+pub(crate) struct Programs {
+    /// The directory with the host side's programs.
+    pub(crate) host: PathBuf,
+    /// The guests' programs: name and file.
+    guest: Vec<(&'static str, PathBuf)>,
+}
+
+impl Programs {
+    /// Builds all of them.
+    pub(crate) fn build(workspace: &Workspace, progress: &Progress) -> Result<Self> {
+        progress.say("building the programs for the host side and for the guest");
+        let mut build = cargo();
+        build.args(["build", "--quiet", "--bins"]);
+        for package in HOST_PACKAGES {
+            build.args(["--package", package]);
+        }
+        succeed(build)?;
+
+        let target = workspace.target.join("static");
+        let mut build = cargo();
+        build
+            .args(["build", "--quiet", "--target", TARGET, "--target-dir"])
+            .arg(&target);
+        // Without debug information: the whole initramfs is copied into each guest's memory.
+        build.env(
+            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
+            "-C target-feature=+crt-static -C strip=debuginfo",
+        );
+        let mut guest = Vec::new();
+        for (package, program) in GUEST_PROGRAMS {
+            if workspace.has_target(package, "bin", program) {
+                build.args(["--package", package, "--bin", program]);
+                guest.push((program, target.join(TARGET).join("debug").join(program)));
+            }
+        }
+        succeed(build)?;
+        Ok(Self {
+            host: workspace.target.join("debug"),
+            guest,
+        })
+    }
+
+    /// The initramfs of a guest with its programs in it, written anew.
+    pub(crate) fn guest_initramfs(&self, lab: &Lab, kernel: Kernel) -> Result<PathBuf> {
+        let mut archive = Archive::default();
+        archive.directory("payload");
+        for (name, path) in &self.guest {
+            archive.program_from(&format!("payload/{name}"), path)?;
+        }
+        // The kernel unpacks archives that follow each other over each other.
+        let base = &lab.kernel(kernel)?.guest_initramfs;
+        let mut bytes =
+            std::fs::read(base).with_context(|| format!("{} could not be read", base.display()))?;
+        bytes.extend(archive.finish());
+        let path = lab.directory.join(format!("guest-{kernel}.cpio"));
+        std::fs::write(&path, bytes)
+            .with_context(|| format!("{} could not be written", path.display()))?;
+        Ok(path)
+    }
+}
+
+fn succeed(mut command: std::process::Command) -> Result<()> {
+    let status = command
+        .status()
+        .map_err(|error| cannot_start(&command, error))?;
+    if !status.success() {
+        bail!("`{}` failed ({status}).", shown(&command));
+    }
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! The command line of `stile-lab`, the program that runs guests on the host side.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::programs::Programs;
+use crate::setup::{Kernel, Lab};
+
+/// `stile-lab` with a guest kernel, and then `words`. On this machine (`here`) QEMU is the lab's own;
+/// in the host VM the lab's root file system is the root.
+pub(crate) fn command(
+    lab: &Lab,
+    programs: &Programs,
+    kernel: Kernel,
+    logs: &Path,
+    here: bool,
+    words: &[&str],
+) -> Result<Vec<OsString>> {
+    let initramfs = programs.guest_initramfs(lab, kernel)?;
+    let mut command: Vec<OsString> = vec![programs.host.join("stile-lab").into()];
+    for (flag, path) in [
+        ("--kernel", lab.kernel(kernel)?.image.as_path()),
+        ("--initramfs", &initramfs),
+        ("--programs", &programs.host),
+        ("--logs", logs),
+    ] {
+        command.extend([flag.into(), path.into()]);
+    }
+    if here {
+        command.extend(["--rootfs".into(), lab.rootfs.root.clone().into()]);
+    }
+    command.extend(words.iter().map(OsString::from));
+    Ok(command)
+}

@@ -1,0 +1,184 @@
+//! The guest tests: `stile-lab` runs them on the host side and tells one event a line.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde::Deserialize;
+
+use super::report::{Case, Suite};
+use crate::host::Host;
+use crate::hostvm::Job;
+use crate::process::last_lines;
+use crate::programs::Programs;
+use crate::progress::Progress;
+use crate::setup::{Kernel, Lab};
+use crate::stile_lab;
+use crate::supervise::Stream;
+use crate::workspace::Workspace;
+
+/// Which guest runs on which host. **A line here is a suite more.**
+pub(crate) const PAIRS: [(Kernel, Kernel); 2] = [
+    (Kernel::Stable, Kernel::Stable),
+    (Kernel::Backports, Kernel::Stable),
+];
+
+/// Longer than one suite takes, with guests that hang in it.
+const BOUND: Duration = Duration::from_secs(900);
+/// How much of the runner's stderr is kept when it fails.
+const QUOTED_LINES: usize = 60;
+
+/// An event as `stile-lab` prints it (guest-tests/src/event.rs).
+#[derive(Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event {
+    Start {
+        case: String,
+    },
+    Pass {
+        case: String,
+        ms: u64,
+    },
+    Fail {
+        case: String,
+        detail: String,
+        ms: u64,
+    },
+    Skip {
+        case: String,
+        detail: String,
+    },
+    Exit,
+}
+
+/// What all suites share.
+pub(crate) struct Guests<'a> {
+    pub(crate) workspace: &'a Workspace,
+    pub(crate) lab: &'a Lab,
+    pub(crate) programs: &'a Programs,
+    pub(crate) progress: &'a Progress,
+}
+
+impl Guests<'_> {
+    /// Runs the cases whose name contains the filter, with this guest kernel.
+    pub(crate) fn run(
+        &self,
+        host: &Host<'_>,
+        guest_kernel: Kernel,
+        without_gpu: bool,
+        filter: &str,
+    ) -> Result<Suite> {
+        let Self {
+            workspace,
+            lab,
+            programs,
+            progress,
+        } = *self;
+        let begin = Instant::now();
+        let name = format!(
+            "guest {} on {}",
+            lab.kernel(guest_kernel)?.version,
+            host.kernel_version()?
+        );
+        let logs = workspace
+            .target
+            .join("test/logs")
+            .join(name.replace(' ', "-"));
+        std::fs::create_dir_all(&logs)?;
+        progress.say(format!(
+            "running the cases of {name}; logs in {}",
+            logs.display()
+        ));
+        let here = matches!(host, Host::Here);
+        let mut words = vec!["test"];
+        if without_gpu {
+            words.push("--without-gpu");
+        }
+        words.extend(["--", filter]);
+        let words = stile_lab::command(lab, programs, guest_kernel, &logs, here, &words)?;
+        let job = Job {
+            directory: workspace.root.clone(),
+            words,
+            environment: vec![("RUST_BACKTRACE".to_owned(), "1".to_owned())],
+        };
+        let heard = Mutex::new(Heard::default());
+        let ended = host.run(&job, BOUND, &|stream, line| {
+            let mut heard = heard
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            match stream {
+                Stream::Stdout => heard.event(line, progress),
+                Stream::Stderr => heard.said.push_str(&format!("{line}\n")),
+            }
+        });
+        let heard = heard
+            .into_inner()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let said = last_lines(&heard.said, QUOTED_LINES);
+        let mut cases = heard.cases;
+        let failed = cases
+            .iter()
+            .any(|case| matches!(case.outcome, super::report::Outcome::Failed(_)));
+        if let Some(case) = heard.running {
+            cases.push(Case::failed(
+                &case,
+                "The host side ended in the middle of it.",
+            ));
+        }
+        match ended {
+            Ok(0) => {}
+            Ok(_) if failed => {}
+            Ok(status) => {
+                let detail = format!("stile-lab ended with status {status}:\n{said}");
+                cases.push(Case::failed("the runner runs to its end", detail));
+            }
+            Err(error) => {
+                let detail = format!("{error:#}\n{said}");
+                cases.push(Case::failed("the runner runs to its end", detail));
+            }
+        }
+        Ok(Suite {
+            name,
+            cases,
+            time: begin.elapsed(),
+        })
+    }
+}
+
+#[derive(Default)]
+struct Heard {
+    cases: Vec<Case>,
+    running: Option<String>,
+    said: String,
+}
+
+impl Heard {
+    fn event(&mut self, line: &str, progress: &Progress) {
+        let case = match serde_json::from_str(line) {
+            Ok(Event::Start { case }) => {
+                self.running = Some(case);
+                return;
+            }
+            Ok(Event::Pass { case, ms }) => {
+                progress.say(format!("  ok       {case} ({ms} ms)"));
+                Case::passed(&case).took(Duration::from_millis(ms))
+            }
+            Ok(Event::Fail { case, detail, ms }) => {
+                progress.say(format!("  FAILED   {case} ({ms} ms)"));
+                Case::failed(&case, detail).took(Duration::from_millis(ms))
+            }
+            Ok(Event::Skip { case, detail }) => {
+                progress.say(format!("  skipped  {case}: {detail}"));
+                Case::skipped(&case, detail)
+            }
+            Ok(Event::Exit) => return,
+            Err(_) => {
+                self.said.push_str(line);
+                self.said.push('\n');
+                return;
+            }
+        };
+        self.running = None;
+        self.cases.push(case);
+    }
+}

@@ -1,0 +1,147 @@
+//! `cargo xtask test`: everything, into one report.
+
+mod cargo_tests;
+mod checks;
+mod freestanding;
+mod guests;
+mod host_vm;
+mod junit;
+mod libtest;
+mod report;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::host::Host;
+use crate::programs::Programs;
+use crate::progress::Progress;
+use crate::setup::Lab;
+use crate::workspace::Workspace;
+use cargo_tests::TestProgram;
+use report::{Case, Suite};
+
+pub(crate) use guests::Guests;
+pub(crate) use report::Report;
+
+/// What is run.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Leave the VMs out
+    #[arg(long)]
+    quick: bool,
+    /// Only tests and checks whose name contains this
+    #[arg(default_value = "")]
+    filter: String,
+}
+
+/// Runs it, writes `target/test/junit.xml`, and prints what came out.
+pub(crate) fn run(
+    workspace: &Workspace,
+    progress: &Progress,
+    options: &Options,
+) -> Result<ExitCode> {
+    let mut report = Report::default();
+    std::thread::scope(|scope| {
+        // The downloads go on while cargo compiles.
+        let lab = (!options.quick).then(|| scope.spawn(|| Lab::ensure(workspace, progress, false)));
+        let for_host_vm = on_this_machine(workspace, progress, &options.filter, &mut report);
+        if let Some(lab) = lab {
+            let lab = lab.join().unwrap_or_else(|_| bail!("The set-up panicked."));
+            let result = lab.and_then(|lab| {
+                in_the_lab(
+                    workspace,
+                    &lab,
+                    &for_host_vm,
+                    &options.filter,
+                    progress,
+                    &mut report,
+                )
+            });
+            if let Err(error) = result {
+                report.add(broken("lab", "the lab can be used", &error));
+            }
+        }
+    });
+    let path = workspace.target.join("test/junit.xml");
+    junit::write(&report, &path)?;
+    report.print();
+    let counts = report.counts();
+    if counts.passed + counts.failed == 0 {
+        bail!("No test has `{}` in its name.", options.filter);
+    }
+    Ok(if counts.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The checks and the tests that need nothing special. Gives the test programs for the host VM.
+fn on_this_machine(
+    workspace: &Workspace,
+    progress: &Progress,
+    filter: &str,
+    report: &mut Report,
+) -> Vec<TestProgram> {
+    report.add(checks::run(workspace, progress, filter));
+    let programs = match cargo_tests::build(progress) {
+        Ok(programs) => programs,
+        Err(error) => {
+            report.add(broken("tests", "the tests build", &error));
+            return Vec::new();
+        }
+    };
+    let (for_host_vm, here): (Vec<_>, Vec<_>) =
+        programs.into_iter().partition(|program| program.in_host_vm);
+    for program in here {
+        let suite = cargo_tests::run(&program, filter);
+        progress.say(format!("{}: {}", suite.name, suite.counts()));
+        report.add(suite);
+    }
+    report.add(cargo_tests::documentation(progress, filter));
+    for_host_vm
+}
+
+/// What needs a real host kernel, and guests.
+fn in_the_lab(
+    workspace: &Workspace,
+    lab: &Lab,
+    test_programs: &[TestProgram],
+    filter: &str,
+    progress: &Progress,
+    report: &mut Report,
+) -> Result<()> {
+    let programs = Programs::build(workspace, progress)?;
+    let host = Host::choose(workspace, lab, &programs, progress)?;
+    if !test_programs.is_empty() {
+        progress.say("running the tests that need a host kernel");
+        for suite in host_vm::run(workspace, &host, test_programs, filter)? {
+            progress.say(format!("{}: {}", suite.name, suite.counts()));
+            report.add(suite);
+        }
+    }
+    let guests = Guests {
+        workspace,
+        lab,
+        programs: &programs,
+        progress,
+    };
+    for (guest, host_kernel) in guests::PAIRS {
+        let other = host.with_kernel(host_kernel);
+        let host = other.as_ref().unwrap_or(&host);
+        report.add(guests.run(host, guest, false, filter)?);
+    }
+    Ok(())
+}
+
+/// A suite for something that kept others from running.
+fn broken(suite: &str, case: &str, error: &anyhow::Error) -> Suite {
+    let cases = vec![Case::failed(case, format!("{error:#}"))];
+    Suite {
+        name: suite.to_owned(),
+        cases,
+        time: Duration::ZERO,
+    }
+}
