@@ -32,7 +32,7 @@ impl Answer {
 /// A command that cannot be read.
 pub(crate) const fn to_malformed(fault: Malformed) -> ResponseError {
     match fault {
-        Malformed::Short | Malformed::BadField => ResponseError::InvalidParameter,
+        Malformed::Short | Malformed::ShortPayload(_) | Malformed::BadField => ResponseError::InvalidParameter,
         Malformed::UnknownType(_) => ResponseError::Unspec,
     }
 }

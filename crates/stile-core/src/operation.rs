@@ -131,7 +131,7 @@ impl<H: Host> Device<H> {
         started: &mut Started,
     ) -> Result<Done, Errno> {
         let op = step.op.map_err(to_refused)?;
-        if step.ring_idx != turn.request.ring_idx() {
+        if step.ring_idx != turn.request.ring_idx {
             return Err(errno::EINVAL);
         }
         let ctx_id = turn.request.ctx_id;
@@ -311,7 +311,7 @@ const fn new_wait(ctx_id: u32, ctx_serial: u64, subject: &Subject) -> Wait {
 const fn subject_of_nothing(turn: &Turn<'_>) -> Subject {
     Subject {
         cmd: 0,
-        ring_idx: turn.request.ring_idx(),
+        ring_idx: turn.request.ring_idx,
         tag: 0,
         cookie: 0,
         resource_id: 0,

@@ -143,6 +143,9 @@ pub enum Malformed {
     /// The chain is shorter than the command.
     #[error("The command is cut short")]
     Short,
+    /// A `SUBMIT_3D` whose payload is shorter than the bytes that it says.
+    #[error("The payload is shorter than its {0} bytes")]
+    ShortPayload(u32),
     /// The type is none of the specification's.
     #[error("Unknown command type {0:#x}")]
     UnknownType(u32),
@@ -158,6 +161,9 @@ pub struct Request<'a> {
     pub kind: u32,
     /// The context.
     pub ctx_id: u32,
+    /// The header's ring, which operations of the submission must name; 0 where its flags lack
+    /// `INFO_RING_IDX`. The guest's and unchecked.
+    pub ring_idx: u8,
     /// The fence that the response stands for.
     pub fence: Option<(Timeline, u64)>,
     /// What to do, or why that cannot be read.
@@ -173,13 +179,11 @@ impl<'a> Request<'a> {
         let (header, rest) = Header::ref_from_prefix(bytes).map_err(|_| Malformed::Short)?;
         let flags = HeaderFlags::from_bits_truncate(header.flags.get());
         let ctx_id = header.ctx_id.get();
-        let timeline = if flags.contains(HeaderFlags::INFO_RING_IDX) {
-            Timeline::Ring {
-                ctx_id,
-                ring_idx: header.ring_idx,
-            }
+        let (timeline, ring_idx) = if flags.contains(HeaderFlags::INFO_RING_IDX) {
+            let ring_idx = header.ring_idx;
+            (Timeline::Ring { ctx_id, ring_idx }, ring_idx)
         } else {
-            Timeline::Global
+            (Timeline::Global, 0)
         };
         let fence = flags
             .contains(HeaderFlags::FENCE)
@@ -188,17 +192,10 @@ impl<'a> Request<'a> {
         Ok(Self {
             kind,
             ctx_id,
+            ring_idx,
             fence,
             command: Command::decode(kind, rest),
         })
-    }
-
-    /// The ring that operations of this submission must name.
-    pub const fn ring_idx(&self) -> u8 {
-        match self.fence {
-            Some((Timeline::Ring { ring_idx, .. }, _)) => ring_idx,
-            _ => 0,
-        }
     }
 }
 
@@ -262,9 +259,10 @@ impl<'a> Command<'a> {
             },
             types::CMD_SUBMIT_3D => {
                 let (submit, rest) = body::<Submit3d>(bytes)?;
-                let size = usize::try_from(submit.size.get()).map_err(|_| Malformed::Short)?;
+                let size = submit.size.get();
+                let payload = usize::try_from(size).ok().and_then(|size| rest.get(..size));
                 Self::Submit3d {
-                    payload: rest.get(..size).ok_or(Malformed::Short)?,
+                    payload: payload.ok_or(Malformed::ShortPayload(size))?,
                 }
             }
             types::CMD_SET_SCANOUT => Self::SetScanout {

@@ -1,0 +1,87 @@
+//! Reads the tables of `docs/spec/stile-sync.md`.
+
+/// The specification's text.
+pub(crate) const SPEC: &str = include_str!("../../../../docs/spec/stile-sync.md");
+
+/// A table: the cells of its heading, then those of each row.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) heading: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+fn cells(line: &str) -> Vec<String> {
+    let inner = line.trim().trim_matches('|');
+    inner
+        .split('|')
+        .map(|cell| cell.trim().to_owned())
+        .collect()
+}
+
+/// All tables, in their order.
+pub(crate) fn tables() -> Vec<Table> {
+    let mut tables = Vec::new();
+    let mut lines = SPEC.lines().peekable();
+    while let Some(line) = lines.next() {
+        if !line.starts_with('|') {
+            continue;
+        }
+        let heading = cells(line);
+        let rule = lines.next().expect("a rule under the heading");
+        assert!(rule.starts_with("| ---"), "{rule}");
+        let mut rows = Vec::new();
+        while let Some(row) = lines.next_if(|line| line.starts_with('|')) {
+            let row = cells(row);
+            assert_eq!(row.len(), heading.len(), "{row:?} under {heading:?}");
+            rows.push(row);
+        }
+        tables.push(Table { heading, rows });
+    }
+    tables
+}
+
+/// The one table whose first heading is this.
+pub(crate) fn table(first: &str) -> Table {
+    let mut found = tables()
+        .into_iter()
+        .filter(|table| table.heading.first().is_some_and(|cell| cell == first));
+    let table = found
+        .next()
+        .unwrap_or_else(|| panic!("no table `{first}` in the specification"));
+    assert!(found.next().is_none(), "two tables `{first}`");
+    table
+}
+
+/// A number as the specification writes it: decimal, or hexadecimal with `0x`.
+pub(crate) fn number(text: &str) -> u64 {
+    let text = text.trim();
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    }
+    .unwrap_or_else(|_| panic!("`{text}` is no number"))
+}
+
+/// Every `NAME (number)` of a text.
+pub(crate) fn named_numbers(text: &str) -> Vec<(String, u64)> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices(" (") {
+        let (before, after) = text.split_at(at);
+        let name = before
+            .rsplit(|c: char| {
+                !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_' || c == '`')
+            })
+            .next()
+            .unwrap_or_default()
+            .trim_matches('`');
+        let inside = after
+            .trim_start_matches(" (")
+            .split(')')
+            .next()
+            .unwrap_or_default();
+        if !name.is_empty() && inside.starts_with(|c: char| c.is_ascii_digit()) {
+            found.push((name.to_owned(), number(inside)));
+        }
+    }
+    found
+}
