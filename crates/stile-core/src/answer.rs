@@ -32,7 +32,9 @@ impl Answer {
 /// A command that cannot be read.
 pub(crate) const fn to_malformed(fault: Malformed) -> ResponseError {
     match fault {
-        Malformed::Short | Malformed::ShortPayload(_) | Malformed::BadField => ResponseError::InvalidParameter,
+        Malformed::Short | Malformed::ShortPayload(_) | Malformed::BadField => {
+            ResponseError::InvalidParameter
+        }
         Malformed::UnknownType(_) => ResponseError::Unspec,
     }
 }
@@ -51,8 +53,8 @@ pub(crate) const fn to_refused(refused: Refused) -> Errno {
 /// only for its kind.
 pub(crate) const fn to_host_error(error: Errno) -> ResponseError {
     match error {
-        // ENOMEM, ENOSPC
-        Errno(12 | 28) | errno::EMFILE | errno::EDQUOT => ResponseError::OutOfMemory,
+        // ENOSPC
+        Errno(28) | errno::ENOMEM | errno::EMFILE | errno::EDQUOT => ResponseError::OutOfMemory,
         errno::EINVAL => ResponseError::InvalidParameter,
         _ => ResponseError::Unspec,
     }

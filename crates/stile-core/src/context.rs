@@ -35,6 +35,11 @@ impl<F, S> Context<F, S> {
         *self.rings.entry(ring_idx).or_insert_with(|| fences.open())
     }
 
+    /// The timelines of the rings that have had a fence.
+    pub(crate) fn rings(&self) -> impl Iterator<Item = TimelineKey> {
+        self.rings.values().copied()
+    }
+
     /// The context is destroyed: its rings take no more fences.
     pub(crate) fn close<A>(&mut self, fences: &mut Fences<A>) {
         for timeline in core::mem::take(&mut self.rings).into_values() {

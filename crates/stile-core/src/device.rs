@@ -16,7 +16,7 @@ use crate::blob::Blob;
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::fence::{FenceKey, Fences, Submitted, TimelineKey};
-use crate::host::{Host, JobId, WaitId};
+use crate::host::{Host, JobId, WaitId, errno};
 use crate::job::Job;
 use crate::limits::Limits;
 use crate::list::List;
@@ -45,7 +45,7 @@ pub struct Device<H: Host> {
     /// Cookies of all contexts.
     pub(crate) cookies: u32,
     pub(crate) host_bytes: u64,
-    global: TimelineKey,
+    pub(crate) global: TimelineKey,
     last_serial: u64,
 }
 
@@ -153,10 +153,18 @@ impl<H: Host> Device<H> {
             request,
             timeline,
         };
+        if let Some(error) = self.misplaced(&request) {
+            return self.finish(host, &turn, Response::Err(error));
+        }
         match request.command {
-            Ok(Command::Submit3d { payload }) => self.run(host, &turn, payload),
-            Err(Malformed::Short) if request.kind == types::CMD_SUBMIT_3D => {
-                self.refuse_submission(host, &turn);
+            Ok(Command::Submit3d { payload }) => self.run(host, &turn, Ok(payload)),
+            Err(Malformed::ShortPayload(size)) if size > self.limits.submit_bytes => {
+                self.run(host, &turn, Err(errno::E2BIG));
+            }
+            Err(Malformed::Short | Malformed::ShortPayload(_))
+                if request.kind == types::CMD_SUBMIT_3D =>
+            {
+                self.run(host, &turn, Err(errno::EBADMSG));
             }
             Ok(Command::CtxDestroy) => {
                 // The answer is queued before its own ring is closed.
@@ -299,6 +307,23 @@ impl<H: Host> Device<H> {
             if let Some(blob) = self.blobs.get_mut(&resource_id) {
                 blob.contexts.remove(&ctx_id);
             }
+        }
+    }
+
+    /// Why a command is not taken up: its ring is no ring, or its fence is of a context that does
+    /// not exist. Such a fence is answered at once, so nothing may be waited for.
+    fn misplaced(&self, request: &Request<'_>) -> Option<ResponseError> {
+        if request.ring_idx >= MAX_RINGS {
+            return Some(ResponseError::InvalidParameter);
+        }
+        match (request.fence, request.command) {
+            (_, Ok(Command::CtxCreate { .. })) => None,
+            (Some((Timeline::Ring { ctx_id, .. }, _)), _)
+                if !self.contexts.contains_key(&ctx_id) =>
+            {
+                Some(ResponseError::InvalidContextId)
+            }
+            _ => None,
         }
     }
 

@@ -21,7 +21,7 @@ impl<H: Host> Device<H> {
         };
         let told = self
             .contexts
-            .get(&wait.ctx_id)
+            .get(&wait.subject.ctx_id)
             .is_some_and(|context| context.serial == wait.ctx_serial && context.status.is_some());
         let idle = fresh && wait.subject.cmd == OpCode::Export.code();
         let Outcome {
@@ -52,7 +52,12 @@ impl<H: Host> Device<H> {
     /// A watch could not be kept up: its operation fails.
     pub fn watch_failed(&mut self, host: &mut H, now_ns: u64, id: WaitId, error: Errno) {
         let flags = RecordFlags::empty();
-        let ending = Ending { error: Some(error), flags, signalled_ns: 0, done_ns: now_ns };
+        let ending = Ending {
+            error: Some(error),
+            flags,
+            signalled_ns: 0,
+            done_ns: now_ns,
+        };
         self.end_wait(host, id, ending);
     }
 
@@ -119,7 +124,7 @@ impl<H: Host> Device<H> {
         if ending.error.is_some() {
             self.counters.operations_failed = self.counters.operations_failed.saturating_add(1);
         }
-        if let Some(context) = self.contexts.get_mut(&wait.ctx_id)
+        if let Some(context) = self.contexts.get_mut(&wait.subject.ctx_id)
             && context.serial == wait.ctx_serial
             && let Some(status) = &mut context.status
         {

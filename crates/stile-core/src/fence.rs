@@ -23,6 +23,8 @@
 //!
 //! All of it takes constant time: timelines and deadlines are lists threaded through one slab.
 
+mod check;
+
 use crate::list::{Link, Linked, List};
 use crate::slab::{Key, Slab};
 
@@ -71,11 +73,19 @@ impl<A> Linked<Queued> for Fence<A> {
     fn link(&mut self) -> &mut Link {
         &mut self.queued
     }
+
+    fn linked(&self) -> Link {
+        self.queued
+    }
 }
 
 impl<A> Linked<Due> for Fence<A> {
     fn link(&mut self) -> &mut Link {
         &mut self.due
+    }
+
+    fn linked(&self) -> Link {
+        self.due
     }
 }
 

@@ -16,6 +16,10 @@ pub mod errno {
 
     /// The cookie or resource does not exist.
     pub const ENOENT: Errno = Errno(2);
+    /// More bytes or operations than a submission may have.
+    pub const E2BIG: Errno = Errno(7);
+    /// The host has no memory.
+    pub const ENOMEM: Errno = Errno(12);
     /// The name is taken.
     pub const EEXIST: Errno = Errno(17);
     /// An argument makes no sense.
@@ -155,7 +159,8 @@ pub trait Host {
         record: &StatusRecord,
     );
 
-    /// Maps a whole buffer into the hostmem region, at a place that is free.
+    /// Maps a whole buffer into the hostmem region. The place is free once what was asked before
+    /// is done: the front end is asked for one thing after the other, in the order of the calls.
     fn map(&mut self, job: JobId, buffer: &Self::Buffer, offset: u64, size: u64);
 
     /// Takes a mapping out of the hostmem region.

@@ -24,11 +24,7 @@ pub(crate) enum Errand {
         offset: u64,
     },
     /// It is being unmapped.
-    Unmap {
-        resource_id: u32,
-        serial: u64,
-        offset: u64,
-    },
+    Unmap { resource_id: u32, serial: u64 },
     /// Its UUID is being announced.
     Share { uuid: [u8; 16] },
     /// Of a life before the reset.

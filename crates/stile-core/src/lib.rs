@@ -12,6 +12,7 @@ extern crate alloc;
 
 mod answer;
 mod blob;
+mod check;
 mod context;
 mod counters;
 mod device;

@@ -1,5 +1,7 @@
 //! Lists threaded through a slab: an entry is taken out of the middle in constant time.
 
+use alloc::vec::Vec;
+
 use crate::slab::{Key, Slab};
 
 /// An entry's neighbours.
@@ -25,6 +27,9 @@ impl Link {
 /// Where an entry keeps its [`Link`] of the list that `List` is.
 pub(crate) trait Linked<List> {
     fn link(&mut self) -> &mut Link;
+
+    /// The same, to look at.
+    fn linked(&self) -> Link;
 }
 
 /// The ends of a list. `Tag` tells an entry's lists apart.
@@ -83,5 +88,29 @@ impl<Tag> List<Tag> {
             Some(after) => after.link().before = before,
             None => self.last = before,
         }
+    }
+
+    /// The entries from first to last, or what is wrong with the list.
+    pub(crate) fn check<T: Linked<Tag>>(&self, slab: &Slab<T>) -> Result<Vec<Key>, &'static str> {
+        let mut keys = Vec::new();
+        let mut next = self.first;
+        while let Some(key) = next {
+            let link = slab
+                .get(key)
+                .ok_or("A list names an entry that is gone")?
+                .linked();
+            if link.before != keys.last().copied() {
+                return Err("A list's entry does not know the one before it");
+            }
+            if keys.len() >= slab.len() {
+                return Err("A list has no end");
+            }
+            keys.push(key);
+            next = link.after;
+        }
+        if self.last != keys.last().copied() {
+            return Err("A list does not know its last entry");
+        }
+        Ok(keys)
     }
 }

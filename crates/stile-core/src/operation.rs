@@ -10,9 +10,6 @@ use crate::list::{Link, List};
 use crate::status::{Ending, Status, Subject};
 use crate::wait::{OfFence, Wait};
 
-/// `E2BIG`: more bytes or operations than a submission may have.
-const E2BIG: Errno = Errno(7);
-
 /// What a submission has started so far.
 struct Started {
     waits: List<OfFence>,
@@ -27,15 +24,13 @@ enum Done {
 }
 
 impl<H: Host> Device<H> {
-    /// Runs a submission and answers it when its waits have ended.
-    pub(crate) fn run(&mut self, host: &mut H, turn: &Turn<'_>, payload: &[u8]) {
+    /// Runs a submission and answers it when its waits have ended. An errno stands for a payload
+    /// that is not there.
+    pub(crate) fn run(&mut self, host: &mut H, turn: &Turn<'_>, payload: Result<&[u8], Errno>) {
         let ctx_id = turn.request.ctx_id;
         let response = match self.contexts.get(&ctx_id) {
             None => Some(ResponseError::InvalidContextId),
-            Some(_) if turn.request.fence.is_some() && turn.timeline.is_none() => {
-                Some(ResponseError::InvalidParameter)
-            }
-            Some(context) if !context.operations && !payload.is_empty() => {
+            Some(context) if !context.operations && payload != Ok(&[]) => {
                 Some(ResponseError::Unspec)
             }
             Some(_) => None,
@@ -48,7 +43,10 @@ impl<H: Host> Device<H> {
             count: 0,
             over_quota: false,
         };
-        let response = self.run_steps(host, turn, payload, &mut started);
+        let response = match payload {
+            Ok(payload) => self.run_steps(host, turn, payload, &mut started),
+            Err(error) => Err(self.uncut(host, turn, error)),
+        };
         let response = match response {
             Ok(()) if started.over_quota => Response::Err(ResponseError::OutOfMemory),
             Ok(()) => Response::Ok,
@@ -66,10 +64,10 @@ impl<H: Host> Device<H> {
         }
     }
 
-    /// A SUBMIT_3D that is shorter than it says, or longer than the device reads.
-    pub(crate) fn refuse_submission(&mut self, host: &mut H, turn: &Turn<'_>) {
-        self.record(host, turn, subject_of_nothing(turn), Some(errno::EBADMSG));
-        self.finish(host, turn, Response::Err(ResponseError::InvalidParameter));
+    /// A submission that cannot even be begun to be cut.
+    fn uncut(&mut self, host: &mut H, turn: &Turn<'_>, error: Errno) -> ResponseError {
+        self.record(host, turn, subject_of_nothing(turn), Some(error));
+        ResponseError::InvalidParameter
     }
 
     fn run_steps(
@@ -80,8 +78,7 @@ impl<H: Host> Device<H> {
         started: &mut Started,
     ) -> Result<(), ResponseError> {
         if payload.len() > to_usize(self.limits.submit_bytes) {
-            self.record(host, turn, subject_of_nothing(turn), Some(E2BIG));
-            return Err(ResponseError::InvalidParameter);
+            return Err(self.uncut(host, turn, errno::E2BIG));
         }
         let mut left = self.limits.operations;
         for step in Steps::new(payload) {
@@ -98,6 +95,7 @@ impl<H: Host> Device<H> {
                 }
             };
             let subject = Subject {
+                ctx_id: turn.request.ctx_id,
                 cmd: step.cmd,
                 ring_idx: step.ring_idx,
                 tag: step.tag,
@@ -106,7 +104,7 @@ impl<H: Host> Device<H> {
                 taken_ns: turn.now_ns,
             };
             let Some(rest) = left.checked_sub(1) else {
-                self.record(host, turn, subject, Some(E2BIG));
+                self.record(host, turn, subject, Some(errno::E2BIG));
                 return Err(ResponseError::InvalidParameter);
             };
             left = rest;
@@ -161,6 +159,7 @@ impl<H: Host> Device<H> {
                 cookie,
             } => {
                 self.room_for_cookie(ctx_id, cookie)?;
+                self.room_for_fds(1)?;
                 let context = self.contexts.get_mut(&ctx_id).ok_or(errno::ENOENT)?;
                 let first = context.cookies.get(&first).ok_or(errno::ENOENT)?;
                 let second = context.cookies.get(&second).ok_or(errno::ENOENT)?;
@@ -172,9 +171,10 @@ impl<H: Host> Device<H> {
             Op::Wait { .. } if !fenced => Err(errno::EINVAL),
             Op::Wait { cookie } => {
                 self.room_for_wait(started)?;
+                self.room_for_fds(1)?;
                 let context = self.contexts.get(&ctx_id).ok_or(errno::ENOENT)?;
                 let fence = context.cookies.get(&cookie).ok_or(errno::ENOENT)?;
-                let wait = self.waits.insert(new_wait(ctx_id, context.serial, subject));
+                let wait = self.waits.insert(new_wait(context.serial, subject));
                 if let Err(error) = host.watch(WaitId(wait), fence) {
                     self.waits.remove(wait);
                     return Err(error);
@@ -227,6 +227,7 @@ impl<H: Host> Device<H> {
         if fenced {
             self.room_for_wait(started)?;
         }
+        self.room_for_fds(u32::from(cookie != 0).saturating_add(fenced.into()))?;
         let context = self.contexts.get_mut(&ctx_id).ok_or(errno::ENOENT)?;
         let blob = attached(context.resources.contains(&resource_id), || {
             self.blobs.get(&resource_id)
@@ -234,7 +235,7 @@ impl<H: Host> Device<H> {
         let fence = host.export(&blob.buffer, access)?;
         let mut done = Done::Now;
         if fenced {
-            let wait = self.waits.insert(new_wait(ctx_id, context.serial, subject));
+            let wait = self.waits.insert(new_wait(context.serial, subject));
             if let Err(error) = host.watch(WaitId(wait), &fence) {
                 self.waits.remove(wait);
                 return Err(error);
@@ -259,7 +260,7 @@ impl<H: Host> Device<H> {
             self.counters.over_quota = self.counters.over_quota.saturating_add(1);
             return Err(errno::EDQUOT);
         }
-        self.room_for_fd()
+        Ok(())
     }
 
     fn room_for_wait(&mut self, started: &Started) -> Result<(), Errno> {
@@ -267,11 +268,11 @@ impl<H: Host> Device<H> {
             self.counters.over_quota = self.counters.over_quota.saturating_add(1);
             return Err(errno::EDQUOT);
         }
-        self.room_for_fd()
+        Ok(())
     }
 
-    fn room_for_fd(&mut self) -> Result<(), Errno> {
-        if self.fds() >= self.limits.fds {
+    fn room_for_fds(&mut self, more: u32) -> Result<(), Errno> {
+        if self.fds().saturating_add(more) > self.limits.fds {
             self.counters.over_quota = self.counters.over_quota.saturating_add(1);
             return Err(errno::EMFILE);
         }
@@ -289,7 +290,7 @@ impl<H: Host> Device<H> {
             signalled_ns: 0,
             done_ns: turn.now_ns,
         };
-        if let Some(context) = self.contexts.get_mut(&turn.request.ctx_id)
+        if let Some(context) = self.contexts.get_mut(&subject.ctx_id)
             && let Some(status) = &mut context.status
         {
             status.write(host, &subject, &ending);
@@ -297,12 +298,11 @@ impl<H: Host> Device<H> {
     }
 }
 
-const fn new_wait(ctx_id: u32, ctx_serial: u64, subject: &Subject) -> Wait {
+const fn new_wait(ctx_serial: u64, subject: &Subject) -> Wait {
     Wait {
         fence: None,
         siblings: Link::new(),
         subject: *subject,
-        ctx_id,
         ctx_serial,
     }
 }
@@ -310,6 +310,7 @@ const fn new_wait(ctx_id: u32, ctx_serial: u64, subject: &Subject) -> Wait {
 /// The record of a submission that cannot be cut.
 const fn subject_of_nothing(turn: &Turn<'_>) -> Subject {
     Subject {
+        ctx_id: turn.request.ctx_id,
         cmd: 0,
         ring_idx: turn.request.ring_idx,
         tag: 0,

@@ -5,7 +5,8 @@ use alloc::collections::BTreeMap;
 /// Pages of the region are this large; offsets and lengths are multiples.
 pub(crate) const PAGE: u64 = 4096;
 
-/// Mappings by their offset. A part stays taken until the front end has unmapped it.
+/// Mappings by their offset. A part is taken from the request to map it to the request to unmap
+/// it: the front end carries them out one after the other, so what is mapped next finds it empty.
 #[derive(Debug, Default)]
 pub(crate) struct Region {
     taken: BTreeMap<u64, u64>,
@@ -41,13 +42,14 @@ impl Region {
         free
     }
 
-    /// How many bytes are taken at `offset`.
-    pub(crate) fn size_at(&self, offset: u64) -> u64 {
-        self.taken.get(&offset).copied().unwrap_or(0)
+    /// Gives back the part at `offset` and says how many bytes it had.
+    pub(crate) fn free(&mut self, offset: u64) -> u64 {
+        self.taken.remove(&offset).unwrap_or(0)
     }
 
-    pub(crate) fn free(&mut self, offset: u64) {
-        self.taken.remove(&offset);
+    /// The parts that are taken, with their bytes, by their offset.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.taken.iter().map(|(offset, size)| (*offset, *size))
     }
 
     /// Empties the region and says what was in it.

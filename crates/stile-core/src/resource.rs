@@ -85,14 +85,7 @@ impl<H: Host> Device<H> {
         }
         // A mapping under way is undone when it ends: `settle` finds the blob gone.
         if let Mapping::At(offset) = blob.mapping {
-            self.start_unmap(
-                host,
-                resource_id,
-                blob.serial,
-                offset,
-                blob.size,
-                Promise::Nobody,
-            );
+            self.start_unmap(host, resource_id, blob.serial, offset);
         }
         Response::Ok
     }
@@ -194,16 +187,13 @@ impl<H: Host> Device<H> {
             return Some(INVALID);
         };
         blob.mapping = Mapping::Changing;
-        let (serial, size) = (blob.serial, blob.size);
-        let job = self.start(
-            host,
-            turn,
-            Errand::Unmap {
-                resource_id,
-                serial,
-                offset,
-            },
-        );
+        let serial = blob.serial;
+        let size = self.region.free(offset);
+        let errand = Errand::Unmap {
+            resource_id,
+            serial,
+        };
+        let job = self.start(host, turn, errand);
         host.unmap(job, offset, size);
         None
     }
@@ -225,8 +215,10 @@ impl<H: Host> Device<H> {
                     .blobs
                     .get_mut(&resource_id)
                     .filter(|blob| blob.serial == serial);
+                // Past its deadline, the guest was told that the mapping failed.
+                let overdue = matches!(job.promise, Promise::Nobody);
                 match (blob, result) {
-                    (Some(blob), Ok(())) => {
+                    (Some(blob), Ok(())) if !overdue => {
                         blob.mapping = Mapping::At(offset);
                         Response::MapInfo(MAP_CACHE_CACHED)
                     }
@@ -235,9 +227,8 @@ impl<H: Host> Device<H> {
                         self.region.free(offset);
                         Response::Err(to_host_error(error))
                     }
-                    (None, Ok(())) => {
-                        let size = self.region.size_at(offset);
-                        self.start_unmap(host, resource_id, serial, offset, size, Promise::Nobody);
+                    (_, Ok(())) => {
+                        self.start_unmap(host, resource_id, serial, offset);
                         UNKNOWN
                     }
                     (None, Err(_)) => {
@@ -249,10 +240,8 @@ impl<H: Host> Device<H> {
             Errand::Unmap {
                 resource_id,
                 serial,
-                offset,
             } => {
                 // Also after an error: the front end drops what it cannot name.
-                self.region.free(offset);
                 if let Some(blob) = self.blobs.get_mut(&resource_id)
                     && blob.serial == serial
                 {
@@ -297,20 +286,14 @@ impl<H: Host> Device<H> {
         JobId(job)
     }
 
-    fn start_unmap(
-        &mut self,
-        host: &mut H,
-        resource_id: u32,
-        serial: u64,
-        offset: u64,
-        size: u64,
-        promise: Promise,
-    ) {
+    /// Unmaps what no command asks to be unmapped.
+    fn start_unmap(&mut self, host: &mut H, resource_id: u32, serial: u64, offset: u64) {
+        let size = self.region.free(offset);
         let errand = Errand::Unmap {
             resource_id,
             serial,
-            offset,
         };
+        let promise = Promise::Nobody;
         let job = self.jobs.insert(Job { errand, promise });
         host.unmap(JobId(job), offset, size);
     }

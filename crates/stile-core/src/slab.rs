@@ -44,6 +44,10 @@ pub(crate) struct Slab<T> {
 }
 
 impl<T> Slab<T> {
+    /// Bytes of memory that an entry takes.
+    #[cfg(test)]
+    pub(crate) const ENTRY_BYTES: usize = size_of::<Slot<T>>();
+
     pub(crate) const fn new() -> Self {
         Self {
             slots: Vec::new(),
@@ -119,6 +123,34 @@ impl<T> Slab<T> {
                 }),
                 Slot::Free { .. } => None,
             })
+    }
+
+    /// The entries with their keys, or what is wrong with the slab.
+    pub(crate) fn check(&self) -> Result<Vec<(Key, &T)>, &'static str> {
+        let used: Vec<_> = self
+            .keys()
+            .filter_map(|key| Some((key, self.get(key)?)))
+            .collect();
+        if used.len() != self.used {
+            return Err("A slab does not know how many entries it has");
+        }
+        let mut holes: usize = 0;
+        let mut next = self.free;
+        while let Some(index) = next {
+            let at = usize::try_from(index).map_err(|_| "A slab's hole is nowhere")?;
+            let Some(Slot::Free { next: later }) = self.slots.get(at) else {
+                return Err("A slab's hole has an entry");
+            };
+            holes = holes.saturating_add(1);
+            if holes > self.slots.len() {
+                return Err("A slab's holes have no end");
+            }
+            next = *later;
+        }
+        if holes.saturating_add(self.used) != self.slots.len() {
+            return Err("A slab has lost a hole");
+        }
+        Ok(used)
     }
 
     /// Removes everything. Keys handed out before stay dead.

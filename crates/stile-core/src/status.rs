@@ -10,9 +10,10 @@ use crate::host::{Errno, Host, errno};
 /// The longest status blob, in bytes.
 const MAX_BYTES: u64 = 64 << 10;
 
-/// What an operation's record will say beside its result.
+/// What an operation's record will say beside its result, and whose status blob it goes to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject {
+    pub(crate) ctx_id: u32,
     pub(crate) cmd: u8,
     pub(crate) ring_idx: u8,
     pub(crate) tag: u32,

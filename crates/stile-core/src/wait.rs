@@ -15,12 +15,16 @@ pub(crate) struct Wait {
     pub(crate) fence: Option<FenceKey>,
     pub(crate) siblings: Link,
     pub(crate) subject: Subject,
-    pub(crate) ctx_id: u32,
+    /// Of the context that `subject` names: an id may have come back.
     pub(crate) ctx_serial: u64,
 }
 
 impl Linked<OfFence> for Wait {
     fn link(&mut self) -> &mut Link {
         &mut self.siblings
+    }
+
+    fn linked(&self) -> Link {
+        self.siblings
     }
 }

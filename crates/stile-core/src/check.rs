@@ -1,0 +1,222 @@
+//! What must be true of a device between any two calls. For tests.
+
+use alloc::collections::BTreeMap;
+
+use crate::blob::Mapping;
+use crate::device::{Device, to_usize};
+use crate::host::Host;
+use crate::job::{Errand, Promise};
+
+/// What is wrong with a device.
+type Checked = Result<(), &'static str>;
+
+fn hold(what: bool, fault: &'static str) -> Checked {
+    if what { Ok(()) } else { Err(fault) }
+}
+
+impl<H: Host> Device<H> {
+    /// Whether everything that the device counts, lists and names twice agrees.
+    ///
+    /// # Errors
+    /// What is wrong.
+    #[doc(hidden)]
+    pub fn check(&self) -> Checked {
+        self.check_fences()?;
+        self.check_timelines()?;
+        self.check_contexts()?;
+        self.check_blobs()?;
+        self.check_quotas()
+    }
+
+    /// Each open wait belongs to one fence, which counts it; each job that a fence waits for, too.
+    fn check_fences(&self) -> Checked {
+        let waits = self.waits.check()?;
+        let jobs = self.jobs.check()?;
+        let mut open: usize = 0;
+        let mut promised: usize = 0;
+        for fence in self.fences.seen()? {
+            let of_fence = fence.answer.waits.check(&self.waits)?;
+            for wait in &of_fence {
+                let wait = self.waits.get(*wait).ok_or("A fence's wait is gone")?;
+                hold(
+                    wait.fence == Some(fence.key),
+                    "A wait is another fence's as well",
+                )?;
+            }
+            let mut expected = of_fence.len();
+            if let Some(job) = fence.answer.job {
+                let job = self.jobs.get(job).ok_or("A fence's job is gone")?;
+                let its = matches!(job.promise, Promise::Fence(key) if key == fence.key);
+                hold(its, "A job is another fence's as well")?;
+                expected = expected.saturating_add(1);
+                promised = promised.saturating_add(1);
+            }
+            let counted = usize::try_from(fence.open_waits).unwrap_or(usize::MAX);
+            hold(counted == expected, "A fence miscounts its waits")?;
+            hold(
+                fence.answer.answer.fence.is_some(),
+                "What has no fence waits like one",
+            )?;
+            open = open.saturating_add(of_fence.len());
+        }
+        hold(open == waits.len(), "A wait is no fence's")?;
+        let to_fences = jobs
+            .iter()
+            .filter(|(_, job)| matches!(job.promise, Promise::Fence(_)));
+        hold(
+            to_fences.count() == promised,
+            "A job promises a fence that does not wait for it",
+        )?;
+        hold(self.fences.is_settled(), "A fence could leave and does not")
+    }
+
+    /// The timelines are the global one, those of the contexts' rings, and closed ones with fences.
+    fn check_timelines(&self) -> Checked {
+        let mut open: usize = 1;
+        hold(
+            self.fences.is_open(self.global),
+            "The global timeline is closed",
+        )?;
+        for context in self.contexts.values() {
+            for timeline in context.rings() {
+                hold(
+                    self.fences.is_open(timeline),
+                    "The timeline of a ring is closed",
+                )?;
+                open = open.saturating_add(1);
+            }
+        }
+        let pending = self.fences.pending();
+        let timelines = self.fences.timelines();
+        hold(timelines >= open, "A timeline is lost")?;
+        hold(
+            timelines <= open.saturating_add(pending),
+            "A timeline without fences stays",
+        )
+    }
+
+    fn check_contexts(&self) -> Checked {
+        let mut cookies: usize = 0;
+        for (ctx_id, context) in &self.contexts {
+            cookies = cookies.saturating_add(context.cookies.len());
+            hold(
+                context.cookies.len() <= to_usize(self.limits.cookies),
+                "A context has too many cookies",
+            )?;
+            hold(!context.cookies.contains_key(&0), "A cookie is called 0")?;
+            for resource_id in &context.resources {
+                let blob = self
+                    .blobs
+                    .get(resource_id)
+                    .ok_or("A context holds a blob that is gone")?;
+                hold(
+                    blob.contexts.contains(ctx_id),
+                    "A blob does not know a context that holds it",
+                )?;
+            }
+            if let Some(status) = &context.status {
+                hold(
+                    context.resources.contains(&status.resource_id),
+                    "A status blob outlives its blob",
+                )?;
+            }
+        }
+        hold(
+            cookies == to_usize(self.cookies),
+            "The cookies are miscounted",
+        )
+    }
+
+    fn check_blobs(&self) -> Checked {
+        let mut host_bytes: u64 = 0;
+        let mut taken: BTreeMap<u64, u64> = BTreeMap::new();
+        for (resource_id, blob) in &self.blobs {
+            host_bytes = host_bytes.saturating_add(blob.host_bytes());
+            for ctx_id in &blob.contexts {
+                let holds = self
+                    .contexts
+                    .get(ctx_id)
+                    .is_some_and(|context| context.resources.contains(resource_id));
+                hold(holds, "A blob names a context that does not hold it")?;
+            }
+            if let Mapping::At(offset) = blob.mapping {
+                taken.insert(offset, blob.mapped_bytes());
+            }
+            let changes = self
+                .jobs
+                .check()?
+                .iter()
+                .filter(|(_, job)| match job.errand {
+                    Errand::Map { serial, .. } | Errand::Unmap { serial, .. } => {
+                        serial == blob.serial
+                    }
+                    _ => false,
+                })
+                .count();
+            let expected = usize::from(blob.mapping == Mapping::Changing);
+            hold(changes == expected, "A blob changes its mapping by itself")?;
+        }
+        for (_, job) in self.jobs.check()? {
+            if let Errand::Map { offset, .. } = job.errand {
+                // Its blob may be gone, with the size.
+                let size = self.region.parts().find(|(at, _)| *at == offset);
+                let (_, size) = size.ok_or("A mapping under way has no place")?;
+                hold(
+                    taken.insert(offset, size).is_none(),
+                    "Two blobs have one place",
+                )?;
+            }
+        }
+        hold(
+            self.region.parts().eq(taken),
+            "The hostmem region is not as the blobs say",
+        )?;
+        hold(
+            host_bytes == self.host_bytes,
+            "The host's memory is miscounted",
+        )
+    }
+
+    fn check_quotas(&self) -> Checked {
+        let limits = &self.limits;
+        hold(
+            self.contexts.len() <= to_usize(limits.contexts),
+            "There are too many contexts",
+        )?;
+        hold(
+            self.blobs.len() <= to_usize(limits.resources),
+            "There are too many blobs",
+        )?;
+        hold(
+            self.host_bytes <= limits.host_bytes,
+            "There is too much host memory",
+        )?;
+        hold(
+            self.region.len() <= to_usize(limits.maps),
+            "There are too many mappings",
+        )?;
+        hold(
+            self.fds() <= limits.fds,
+            "There are too many file descriptors",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::device::Parked;
+    use crate::fence::Fences;
+    use crate::slab::Slab;
+    use crate::wait::Wait;
+
+    #[test]
+    fn a_pending_fence_takes_at_most_256_bytes() {
+        let fence = Fences::<Parked>::FENCE_BYTES;
+        let wait = Slab::<Wait>::ENTRY_BYTES;
+        let bytes = fence.checked_add(wait);
+        assert!(
+            bytes.is_some_and(|bytes| bytes <= 256),
+            "a fence of {fence} bytes and its wait of {wait}"
+        );
+    }
+}
