@@ -57,7 +57,7 @@ fn dispatch(command: Command) -> anyhow::Result<std::process::ExitCode> {
     let workspace = Workspace::find()?;
     let progress = Progress::start();
     match command {
-        Command::Demo => demo::run(),
+        Command::Demo => demo::run(&workspace, &progress),
         Command::Test(options) => test::run(&workspace, &progress, &options),
         Command::Lab(command) => lab::run(&workspace, &progress, command),
         Command::Bench => bench::run(),
