@@ -91,16 +91,16 @@ pub enum Error {
     },
     /// The memory cannot be sealed because it is not a memfd.
     #[error(
-        "The memory is not a memfd, so that it cannot become a udmabuf. Give the guest its memory \
-         from a memfd (QEMU: `-object memory-backend-memfd,share=on`; cloud-hypervisor and crosvm: \
-         shared memory, not a file)."
+        "The memory is a file that knows no seals, so that it cannot become a udmabuf. It has to be \
+         a memfd (QEMU: `-object memory-backend-memfd,share=on`)."
     )]
     NotAMemfd,
-    /// The memfd does not take seals any more, and has no `F_SEAL_SHRINK`.
+    /// The memory does not take seals any more, and has no `F_SEAL_SHRINK`.
     #[error(
-        "The memfd has no F_SEAL_SHRINK and takes no further seals (it has {seals:#x}), so that it \
-         cannot become a udmabuf. It has to be made with MFD_ALLOW_SEALING (QEMU: \
-         `memory-backend-memfd,seal=on`, the default; cloud-hypervisor cannot)."
+        "The memory has no F_SEAL_SHRINK and takes no further seals (it has {seals:#x}), so that it \
+         cannot become a udmabuf. It has to be a memfd made with MFD_ALLOW_SEALING (QEMU: \
+         `-object memory-backend-memfd,share=on`, without `seal=off`; cloud-hypervisor has no such \
+         option)."
     )]
     SealsLocked {
         /// The seals that it has, bits of `F_SEAL_*` in `linux/fcntl.h`.

@@ -87,7 +87,8 @@ impl Mapping {
             errno: rustix::io::Errno::FAULT,
         })?;
         Ok(Self {
-            base: step(whole, skipped),
+            // SAFETY: the range starts before its end, which is the mapping's.
+            base: unsafe { whole.add(skipped) },
             len,
             whole,
             whole_len,
@@ -110,18 +111,12 @@ impl Mapping {
         let mut at = self.at(offset, to.len())?;
         let (head, rest) = to.split_at_mut(head_of(at, to.len()));
         let (words, tail) = rest.as_chunks_mut::<8>();
-        for byte in head {
-            *byte = load_byte(&mut at);
-        }
-        for word in words {
-            // SAFETY: the head ended at a multiple of eight and each step adds eight; `at()` has
-            // checked that the whole range is mapped, which lasts as long as `self`.
-            let word_at = unsafe { AtomicU64::from_ptr(at.cast().as_ptr()) };
-            *word = word_at.load(Ordering::Relaxed).to_ne_bytes();
-            at = step(at, 8);
-        }
-        for byte in tail {
-            *byte = load_byte(&mut at);
+        // SAFETY: `at()` has found as many bytes mapped as `to` is long, and head, words and tail
+        // together are that long; the words start where the head ends, at a multiple of eight.
+        unsafe {
+            head.iter_mut().for_each(|byte| *byte = load_byte(&mut at));
+            words.iter_mut().for_each(|word| *word = load_word(&mut at));
+            tail.iter_mut().for_each(|byte| *byte = load_byte(&mut at));
         }
         Ok(())
     }
@@ -135,17 +130,11 @@ impl Mapping {
         let mut at = self.at(offset, from.len())?;
         let (head, rest) = from.split_at(head_of(at, from.len()));
         let (words, tail) = rest.as_chunks::<8>();
-        for byte in head {
-            store_byte(&mut at, *byte);
-        }
-        for word in words {
-            // SAFETY: as in `read`.
-            let word_at = unsafe { AtomicU64::from_ptr(at.cast().as_ptr()) };
-            word_at.store(u64::from_ne_bytes(*word), Ordering::Relaxed);
-            at = step(at, 8);
-        }
-        for byte in tail {
-            store_byte(&mut at, *byte);
+        // SAFETY: as in `read`.
+        unsafe {
+            head.iter().for_each(|byte| store_byte(&mut at, *byte));
+            words.iter().for_each(|word| store_word(&mut at, *word));
+            tail.iter().for_each(|byte| store_byte(&mut at, *byte));
         }
         Ok(())
     }
@@ -218,7 +207,10 @@ impl Mapping {
     /// Where `len` bytes stand, all of which are mapped.
     fn at(&self, offset: usize, len: usize) -> Result<NonNull<u8>> {
         match offset.checked_add(len) {
-            Some(end) if end <= self.len => Ok(step(self.base, offset)),
+            Some(end) if end <= self.len => {
+                // SAFETY: the offset is inside the mapping, or its end.
+                Ok(unsafe { self.base.add(offset) })
+            }
             _ => Err(Error::OutOfBounds {
                 offset: wide(offset),
                 len: wide(len),
@@ -242,27 +234,78 @@ fn head_of(at: NonNull<u8>, len: usize) -> usize {
     at.align_offset(8).min(len)
 }
 
-/// `at`, moved on by `bytes`. At the end of a mapping it may point just after it.
-fn step(at: NonNull<u8>, bytes: usize) -> NonNull<u8> {
-    // SAFETY: callers stay within a mapping or one past its end: `Mapping::at` has checked it, and
-    // in `Mapping::new` a range starts before it ends.
-    unsafe { at.add(bytes) }
+/// Loads one byte and moves on.
+///
+/// # Safety
+///
+/// The byte at `at` is mapped, and this program accesses it atomically only.
+unsafe fn load_byte(at: &mut NonNull<u8>) -> u8 {
+    // SAFETY: the caller promises it; a byte is always aligned.
+    let byte = unsafe { AtomicU8::from_ptr(at.as_ptr()) };
+    // SAFETY: just after the byte is at most the mapping's end.
+    *at = unsafe { at.add(1) };
+    byte.load(Ordering::Relaxed)
 }
 
-fn load_byte(at: &mut NonNull<u8>) -> u8 {
-    // SAFETY: callers walk over a range that `Mapping::at` has checked.
-    let byte = unsafe { AtomicU8::from_ptr(at.as_ptr()) }.load(Ordering::Relaxed);
-    *at = step(*at, 1);
-    byte
+/// Loads eight bytes as one and moves on.
+///
+/// # Safety
+///
+/// As [`load_byte`], for eight bytes, and `at` is a multiple of eight.
+unsafe fn load_word(at: &mut NonNull<u8>) -> [u8; 8] {
+    // SAFETY: the caller promises it.
+    let word = unsafe { AtomicU64::from_ptr(at.cast().as_ptr()) };
+    // SAFETY: just after the word is at most the mapping's end.
+    *at = unsafe { at.add(8) };
+    word.load(Ordering::Relaxed).to_ne_bytes()
 }
 
-fn store_byte(at: &mut NonNull<u8>, byte: u8) {
-    // SAFETY: callers walk over a range that `Mapping::at` has checked.
-    unsafe { AtomicU8::from_ptr(at.as_ptr()) }.store(byte, Ordering::Relaxed);
-    *at = step(*at, 1);
+/// Stores one byte and moves on.
+///
+/// # Safety
+///
+/// As [`load_byte`].
+unsafe fn store_byte(at: &mut NonNull<u8>, byte: u8) {
+    // SAFETY: the caller promises it; a byte is always aligned.
+    let to = unsafe { AtomicU8::from_ptr(at.as_ptr()) };
+    // SAFETY: just after the byte is at most the mapping's end.
+    *at = unsafe { at.add(1) };
+    to.store(byte, Ordering::Relaxed);
+}
+
+/// Stores eight bytes as one and moves on.
+///
+/// # Safety
+///
+/// As [`load_word`].
+unsafe fn store_word(at: &mut NonNull<u8>, word: [u8; 8]) {
+    // SAFETY: the caller promises it.
+    let to = unsafe { AtomicU64::from_ptr(at.cast().as_ptr()) };
+    // SAFETY: just after the word is at most the mapping's end.
+    *at = unsafe { at.add(8) };
+    to.store(u64::from_ne_bytes(word), Ordering::Relaxed);
 }
 
 /// Pointers have at most 64 bits on Linux.
 fn wide(value: usize) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_start_at_a_multiple_of_eight() {
+        let memory = [AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)];
+        let base = NonNull::from(&memory).cast::<u8>();
+        for start in 0..8 {
+            // SAFETY: the memory has 24 bytes.
+            let at = unsafe { base.add(start) };
+            assert_eq!((start + head_of(at, 16)) % 8, 0);
+            for len in 0..8 {
+                assert!(head_of(at, len) <= len);
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Memfds whose memory may become a udmabuf.
 //!
 //! The kernel pins a udmabuf's pages, so that it wants them never to go (`F_SEAL_SHRINK`) and to
-//! stay writable (no `F_SEAL_WRITE`, and since Linux 6.13 no `F_SEAL_FUTURE_WRITE`).
+//! stay writable (no `F_SEAL_WRITE`, and in newer kernels no `F_SEAL_FUTURE_WRITE`).
 
 use std::os::fd::{AsFd, OwnedFd};
 

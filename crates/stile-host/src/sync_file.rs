@@ -224,7 +224,7 @@ impl SyncFile {
     }
 
     /// Tells the fences' drivers when the fences should be done, in nanoseconds of CLOCK_MONOTONIC
-    /// (`SYNC_IOC_SET_DEADLINE`, Linux 6.5). A hint: drivers may raise a clock for it, or not.
+    /// (`SYNC_IOC_SET_DEADLINE`; Linux 6.12 has it, 6.1 not). A hint: drivers may raise a clock for it, or not.
     ///
     /// # Errors
     ///

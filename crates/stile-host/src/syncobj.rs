@@ -44,8 +44,8 @@ pub struct SyncobjNode {
 #[derive(Debug)]
 struct Inner {
     drm: DrmNode,
-    /// The kernel exports and imports sync_files at a point (Linux 6.16); otherwise it takes a
-    /// binary syncobj in between.
+    /// The kernel exports and imports sync_files at a point (7.2 does, 6.12 not); otherwise it takes
+    /// a binary syncobj in between.
     points_as_sync_files: bool,
 }
 
@@ -128,6 +128,12 @@ impl SyncobjNode {
             node: Arc::clone(&self.inner),
             handle,
         })
+    }
+}
+
+impl AsFd for SyncobjNode {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.drm.as_fd()
     }
 }
 

@@ -4,7 +4,7 @@
 //! that signal when a program says so, and by themselves after ten seconds.
 
 use std::num::NonZeroU32;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -175,6 +175,12 @@ impl VgemNode {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, ()> {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsFd for VgemNode {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.drm.as_fd()
     }
 }
 

@@ -15,11 +15,11 @@ use crate::ioctl::ReturnsFd;
 pub(crate) const DRM_SYNCOBJ_CREATE_SIGNALED: u32 = 1;
 /// Import the sync_file's fence into the syncobj of the given handle.
 pub(crate) const DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE: u32 = 1;
-/// `point` is used (Linux 6.16).
+/// `point` is used (Linux 7.2 has it, 6.12 not).
 pub(crate) const DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_TIMELINE: u32 = 2;
 /// Export the fence as a sync_file, not the syncobj.
 pub(crate) const DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE: u32 = 1;
-/// `point` is used (Linux 6.16).
+/// `point` is used (Linux 7.2 has it, 6.12 not).
 pub(crate) const DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_TIMELINE: u32 = 2;
 /// Wait for the point to materialise first.
 pub(crate) const DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT: u32 = 2;

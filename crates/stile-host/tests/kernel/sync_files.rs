@@ -192,7 +192,7 @@ fn a_deadline_is_a_hint() {
     let file = fence.sync_file();
     assert!(
         file.takes_deadlines().unwrap(),
-        "Linux 6.5 and newer have it"
+        "Linux 6.12 and newer have it"
     );
     file.set_deadline(now_ns() + 1_000_000).unwrap();
     assert_eq!(file.status().unwrap(), Status::Active);

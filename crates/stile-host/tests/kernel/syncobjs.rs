@@ -246,6 +246,7 @@ fn a_syncobj_goes_to_another_file_by_its_descriptor() {
 #[test]
 fn handles_are_given_back() {
     let node = node();
+    let first = format!("{:?}", node.create(false).unwrap());
     // Far more than a process may have descriptors, were one kept for each.
     for number in 0..5000 {
         let syncobj = node.create(false).unwrap();
@@ -254,4 +255,6 @@ fn handles_are_given_back() {
             syncobj.export_sync_file(1).unwrap();
         }
     }
+    let last = format!("{:?}", node.create(false).unwrap());
+    assert_eq!(last, first, "the lowest number that is free");
 }

@@ -123,12 +123,12 @@ fn the_kernel_wants_the_seals_that_we_look_for() {
     assert_errno(create(), Errno::INVAL);
     assert_eq!(memfd::seal_for_udmabuf(&memfd), Ok(true));
     create().unwrap();
-    rustix::fs::fcntl_add_seals(&memfd, SealFlags::WRITE).unwrap();
-    assert!(matches!(
-        memfd::seal_for_udmabuf(&memfd),
-        Err(Error::WriteSealed { .. })
-    ));
-    assert_errno(create(), Errno::INVAL);
+    for seal in [SealFlags::FUTURE_WRITE, SealFlags::WRITE] {
+        rustix::fs::fcntl_add_seals(&memfd, seal).unwrap();
+        let sealed = memfd::seal_for_udmabuf(&memfd);
+        assert!(matches!(sealed, Err(Error::WriteSealed { .. })), "{seal:?}");
+        assert_errno(create(), Errno::INVAL);
+    }
 }
 
 #[test]

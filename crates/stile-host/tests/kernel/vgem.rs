@@ -1,6 +1,7 @@
 //! vgem's own rules for fences.
 
 use std::num::NonZeroU32;
+use std::os::fd::{AsFd, AsRawFd};
 
 use stile_host::{Access, DrmNode, Errno, Error, NodeKind, SyncobjNode, VgemNode, drm_nodes};
 
@@ -77,6 +78,26 @@ fn a_fence_is_signalled_once() {
     let fence = gpu().fence().unwrap();
     fence.signal().unwrap();
     assert_errno(fence.signal(), Errno::NOENT);
+}
+
+#[test]
+fn handles_are_given_back() {
+    const PRIME_FD_TO_HANDLE: u32 = 0xC00C_642E;
+    let (node, buffer) = (VgemNode::find().unwrap(), buffer());
+    for _ in 0..10 {
+        let number = node.attach(&buffer, Access::READ).unwrap();
+        node.signal(number).unwrap();
+        node.allocate(4096).unwrap();
+    }
+    let fd = u32::try_from(buffer.as_fd().as_raw_fd()).unwrap();
+    let mut argument = [0, 0, fd];
+    // SAFETY: the argument has the twelve bytes that the number says, and holds no address.
+    unsafe {
+        let call = rustix::ioctl::Updater::<PRIME_FD_TO_HANDLE, _>::new(&mut argument);
+        rustix::ioctl::ioctl(&node, call)
+    }
+    .unwrap();
+    assert_eq!(argument[0], 1, "the lowest number that is free");
 }
 
 #[test]
