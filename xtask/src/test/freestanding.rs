@@ -4,7 +4,7 @@
 //! has; a call into a C library finds nobody to answer it. Then the program runs, which shows that
 //! it is one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -26,6 +26,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Result<(), String>> {
     build.args([
         "build",
         "--quiet",
+        "--lib",
         "--message-format=json",
         "--target",
         TARGET,
@@ -35,34 +36,48 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Result<(), String>> {
         .arg(&target)
         .env("CARGO_PROFILE_DEV_PANIC", "abort");
     for (package, _) in CRATES {
-        build.args(["--package", package, "--lib"]);
+        build.args(["--package", package]);
     }
     let libraries = libraries(&bytes_of(&mut build)?)?;
 
-    let program = target.join("program");
-    let mut link = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    link.current_dir(&workspace.root)
-        .args(["--edition=2024", "--crate-type=bin", PROGRAM]);
-    link.args(["--target", TARGET, "-Cpanic=abort", "-Copt-level=1", "-o"])
-        .arg(&program);
-    link.args(["-Crelocation-model=static", "-Clink-dead-code=yes"]);
-    for flag in [
-        "-nostartfiles",
-        "-nostdlib",
-        "-static",
-        "-Wl,--whole-archive",
-    ] {
-        link.arg(format!("-Clink-arg={flag}"));
+    // First one archive of everything, then a link that takes all of it: what no call leads to is
+    // not left out, so that nothing hides in an unused function.
+    let archive = target.join("program.a");
+    let mut compile = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    compile
+        .current_dir(&workspace.root)
+        .args(["--edition=2024", "--crate-type=staticlib"]);
+    compile.args([
+        PROGRAM,
+        "--target",
+        TARGET,
+        "-Cpanic=abort",
+        "-Crelocation-model=static",
+    ]);
+    compile.arg("-o").arg(&archive);
+    // The crates' own dependencies, and the macros that those were made with.
+    for directory in [target.join(TARGET), target.clone()] {
+        compile.arg("-L").arg(directory.join("debug/deps"));
     }
-    for path in &libraries {
-        link.arg(format!("-Clink-arg={}", path.display()));
-    }
-    link.arg("-Clink-arg=-Wl,--no-whole-archive");
-    link.arg("-L").arg(dependencies(&target));
     for ((_, name), path) in CRATES.iter().zip(&libraries) {
-        link.arg("--extern")
+        compile
+            .arg("--extern")
             .arg(format!("{name}={}", path.display()));
     }
+    if let Err(complaint) = complains(&mut compile)? {
+        return Ok(Err(complaint));
+    }
+
+    let program = target.join("program");
+    let mut link = Command::new("cc");
+    link.args([
+        "-nostdlib",
+        "-nostartfiles",
+        "-static",
+        "-no-pie",
+        "-Wl,--whole-archive",
+    ]);
+    link.arg(&archive).arg("-o").arg(&program);
     if let Err(complaint) = complains(&mut link)? {
         return Ok(Err(complaint));
     }
@@ -73,10 +88,6 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Result<(), String>> {
     } else {
         Err(format!("The program ended with {status}."))
     })
-}
-
-fn dependencies(target: &Path) -> PathBuf {
-    target.join(TARGET).join("debug/deps")
 }
 
 /// Where cargo put the crates, in the order of [`CRATES`].
