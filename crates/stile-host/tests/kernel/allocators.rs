@@ -35,6 +35,20 @@ fn buffers_are_zero_filled_and_whole_pages_long() {
 }
 
 #[test]
+fn a_source_by_itself_gives_whole_pages_as_well() {
+    let (node, heap) = (
+        VgemNode::find().unwrap(),
+        DmaHeap::open(DmaHeap::SYSTEM).unwrap(),
+    );
+    for (asked, size) in [(1, PAGE), (PAGE, PAGE), (PAGE + 1, 2 * PAGE)] {
+        assert_eq!(node.allocate(asked).unwrap().size(), size);
+        assert_eq!(heap.alloc(asked).unwrap().size(), size);
+    }
+    assert_eq!(node.allocate(0).unwrap_err(), Error::Empty);
+    assert_eq!(heap.alloc(0).unwrap_err(), Error::Empty);
+}
+
+#[test]
 fn a_buffer_outlives_its_allocator() {
     for name in ["udmabuf", "heap", "vgem"] {
         let buffer = {

@@ -85,9 +85,9 @@ fn handles_are_given_back() {
     const PRIME_FD_TO_HANDLE: u32 = 0xC00C_642E;
     let (node, buffer) = (VgemNode::find().unwrap(), buffer());
     for _ in 0..10 {
-        let number = node.attach(&buffer, Access::READ).unwrap();
+        let another = node.allocate(4096).unwrap();
+        let number = node.attach(&another, Access::READ).unwrap();
         node.signal(number).unwrap();
-        node.allocate(4096).unwrap();
     }
     let fd = u32::try_from(buffer.as_fd().as_raw_fd()).unwrap();
     let mut argument = [0, 0, fd];
