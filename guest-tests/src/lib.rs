@@ -11,6 +11,7 @@
 
 pub mod control;
 pub mod event;
+pub mod gpu;
 pub mod lifecycle;
 pub mod outcome;
 pub mod payload;

@@ -1,0 +1,56 @@
+//! Plays the GPU beside the daemon: takes buffers from the bridge, puts vgem's fences on them and
+//! signals them, as a guest's case asks for. Its stdin is the listening control socket. Each
+//! connection is served by itself, and all see the same buffers and fences: a guest, and the runner
+//! that knows when the guest has to go.
+
+mod descriptors;
+mod player;
+
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Parser;
+use guest_tests::control::Control;
+use guest_tests::gpu::Call;
+
+use player::Player;
+
+#[derive(Parser)]
+#[command(about = "Plays the GPU beside the daemon; its stdin is a listening socket")]
+struct Cli {
+    /// The socket on which the daemon gives dma-bufs away
+    #[arg(long, value_name = "PATH")]
+    bridge: PathBuf,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let cli = Cli::parse();
+    let player = Arc::new(Player::new(&cli.bridge)?);
+    let listener = UnixListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    for connection in listener.incoming() {
+        let connection = connection?;
+        let player = Arc::clone(&player);
+        std::thread::spawn(move || {
+            if let Err(error) = serve(&player, connection) {
+                eprintln!("A connection has ended: {error}");
+            }
+        });
+    }
+    Ok(())
+}
+
+fn serve(player: &Player, connection: UnixStream) -> Result<(), Box<dyn std::error::Error>> {
+    let mut control = Control::new(connection.try_clone()?, connection);
+    while let Some(call) = control.receive::<Call>()? {
+        let answer = player.play(&call).map_err(|error| error.to_string());
+        // What went wrong is a case's matter; here it is for a person who reads the log.
+        match &answer {
+            Ok(answer) => eprintln!("{call:?} -> {answer}"),
+            Err(error) => eprintln!("{call:?} -> refused: {error}"),
+        }
+        control.send(&answer)?;
+    }
+    Ok(())
+}

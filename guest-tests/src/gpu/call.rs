@@ -1,0 +1,180 @@
+//! The calls and their answers, as they stand in the control channel's lines.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// How somebody uses a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Use {
+    /// It is read.
+    Read,
+    /// It is written.
+    Write,
+}
+
+/// How a fence gets onto a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// By the driver itself, as a GPU's job does (`VGEM_FENCE_ATTACH`). It refuses (`EBUSY`) where
+    /// a fence is there that the use would have to wait for.
+    Driver,
+    /// As a sync_file (`DMA_BUF_IOCTL_IMPORT_SYNC_FILE`), beside whatever is there.
+    Import,
+}
+
+/// One thing that is asked. The answer's type stands with each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "call", rename_all = "snake_case")]
+pub enum Call {
+    /// `()`: signals all fences, gives all buffers up, forgets all names and marks.
+    Reset,
+    /// [`Taken`]: takes a buffer from the bridge.
+    Take {
+        /// The guest's resource id.
+        resource: u32,
+    },
+    /// [`Taken`]: the same by its UUID.
+    TakeUuid {
+        /// The UUID.
+        uuid: [u8; 16],
+    },
+    /// `()`: leaves the bridge and comes back; buffers and fences stay.
+    Reconnect,
+    /// [`Times`]: puts a new fence on a buffer. It signals when it is told to, or after ten seconds.
+    Fence {
+        /// The fence's name.
+        fence: String,
+        /// The buffer, by the number of [`Taken`].
+        buffer: u32,
+        /// Whose fence it is: a reader's or a writer's.
+        r#use: Use,
+        /// The way.
+        how: How,
+    },
+    /// [`Times`]: puts a fence that is there on one more buffer, as a sync_file.
+    Share {
+        /// The fence's name; one that was made with [`How::Import`].
+        fence: String,
+        /// The buffer.
+        buffer: u32,
+        /// Whose fence it is there.
+        r#use: Use,
+    },
+    /// [`Times`]: signals a fence. Refused where it has signalled by itself.
+    Signal {
+        /// The fence's name.
+        fence: String,
+    },
+    /// `()`: the same after a while; the answer comes at once.
+    SignalAfter {
+        /// The fence's name.
+        fence: String,
+        /// How long, in milliseconds.
+        ms: u64,
+    },
+    /// [`Times`]: waits until a [`Call::SignalAfter`] has happened.
+    Signalled {
+        /// The fence's name.
+        fence: String,
+    },
+    /// `bool`: whether the host could begin such a use now (poll(2) on the dma-buf).
+    Idle {
+        /// The buffer.
+        buffer: u32,
+        /// The use.
+        r#use: Use,
+    },
+    /// `bool`: whether the kernel's own export for such a use is signalled.
+    Exported {
+        /// The buffer.
+        buffer: u32,
+        /// The use.
+        r#use: Use,
+    },
+    /// `()`: writes the whole buffer with [`super::pattern`].
+    Fill {
+        /// The buffer.
+        buffer: u32,
+        /// The pattern's seed.
+        seed: u64,
+    },
+    /// `Option<String>`: where the buffer differs from the pattern, in words; `null` if nowhere.
+    Check {
+        /// The buffer.
+        buffer: u32,
+        /// The pattern's seed.
+        seed: u64,
+    },
+    /// [`Descriptors`]: what the daemon has open.
+    Descriptors,
+    /// `u64`: now, in nanoseconds of the host's `CLOCK_MONOTONIC`.
+    Clock,
+    /// `()`: says that a place has been reached, for whoever waits for it.
+    Mark {
+        /// The place.
+        mark: String,
+    },
+    /// `()`: waits until the place has been reached so many times since [`Call::Reset`].
+    AwaitMark {
+        /// The place.
+        mark: String,
+        /// How many times.
+        times: u32,
+    },
+}
+
+/// A buffer from the bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// Its number in later calls.
+    pub buffer: u32,
+    /// The guest's resource id.
+    pub resource: u32,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its UUID, if it has one.
+    pub uuid: Option<[u8; 16]>,
+    /// The inode behind its descriptors: the same for the same buffer.
+    pub inode: u64,
+}
+
+/// When something was done, in nanoseconds of the host's `CLOCK_MONOTONIC`: not before the one and
+/// not after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// Just before.
+    pub before_ns: u64,
+    /// Just after.
+    pub after_ns: u64,
+}
+
+/// What the daemon has open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Descriptors {
+    /// How many in all.
+    pub total: usize,
+    /// How many of each kind, by what /proc says that they are.
+    pub kinds: BTreeMap<String, usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_a_line_that_a_person_can_write() {
+        let line = r#"{"call":"fence","fence":"A","buffer":1,"use":"write","how":"import"}"#;
+        let call: Call = serde_json::from_str(line).unwrap();
+        let expected = Call::Fence {
+            fence: "A".into(),
+            buffer: 1,
+            r#use: Use::Write,
+            how: How::Import,
+        };
+        assert_eq!(call, expected);
+        assert_eq!(serde_json::to_string(&call).unwrap(), line);
+    }
+}
