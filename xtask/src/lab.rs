@@ -91,7 +91,7 @@ pub(crate) fn run(
         Command::Shell { kernel } => {
             let lab = Lab::ensure(workspace, progress, false)?;
             progress.say("booting the host VM; `exit` leaves it, Ctrl-A X ends it at once");
-            let words = vec!["/bin/bash".into(), "--login".into()];
+            let words = at_this_terminal(vec!["/bin/bash".into(), "--login".into()]);
             let vm = HostVm {
                 kernel,
                 ..HostVm::new(workspace, &lab)
@@ -116,7 +116,8 @@ pub(crate) fn run(
                 &["shell"]
             };
             let words = stile_lab::command(&lab, &programs, guest_kernel, &logs, here, words)?;
-            host.run_interactive(&job(words)?).map(exit_code)
+            host.run_interactive(&job(at_this_terminal(words))?)
+                .map(exit_code)
         }
         Command::Test {
             kernel,
@@ -176,6 +177,20 @@ fn job(words: Vec<OsString>) -> Result<Job> {
         words,
         environment,
     })
+}
+
+/// A serial line does not know how large the terminal at its end is.
+fn at_this_terminal(words: Vec<OsString>) -> Vec<OsString> {
+    let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdout()) else {
+        return words;
+    };
+    let script = format!(
+        "stty rows {} cols {}; exec \"$@\"",
+        size.ws_row, size.ws_col
+    );
+    let mut all = vec!["/bin/sh".into(), "-c".into(), script.into(), "sh".into()];
+    all.extend(words);
+    all
 }
 
 fn exit_code(status: i32) -> ExitCode {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use guest_tests::event::Event;
 use guest_tests::runner::{self, Selection};
-use guest_tests::vm::{Daemon, DaemonOptions, Guest, HostGpu, Lab};
+use guest_tests::vm::{self, Daemon, DaemonOptions, Guest, HostGpu, Lab};
 
 #[derive(Parser)]
 #[command(about = "Runs guests on the host side of the lab")]
@@ -23,6 +23,8 @@ enum Command {
     Test(Selection),
     /// Print the names of the cases
     List(Selection),
+    /// Try whether this machine can be the host; says on stderr what it lacks
+    Probe,
     /// A guest with this terminal as its console
     Shell {
         /// Leave the daemon and its device out
@@ -69,6 +71,14 @@ fn run(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Probe => Ok(match vm::probe(&cli.lab) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(lack) => {
+                // One line: it is shown as the reason.
+                eprintln!("{lack}");
+                ExitCode::FAILURE
+            }
+        }),
         Command::Shell {
             without_gpu,
             program,

@@ -8,6 +8,7 @@ mod guest;
 mod host_gpu;
 mod lines;
 mod listening;
+mod probe;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,6 +18,7 @@ pub use daemon::{Daemon, DaemonOptions};
 pub use error::Error;
 pub use guest::{Guest, RunningGuest};
 pub use host_gpu::HostGpu;
+pub use probe::{Lack, probe};
 
 /// What the parts are started from. Made by `cargo xtask`, named by `stile-lab`'s flags.
 #[derive(Clone, Debug, clap::Args)]

@@ -7,8 +7,8 @@ pub(crate) fn cases(stdout: &str) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     // A test that writes past the harness separates a name from its result.
     let mut unfinished: Option<String> = None;
-    let mut lines = stdout.lines().peekable();
-    while let Some(line) = lines.next() {
+    let mut lines = stdout.lines();
+    for line in lines.by_ref() {
         if line == "failures:" {
             break;
         }
