@@ -60,7 +60,7 @@ fn run(stream: UnixStream, lasting: &Lasting) -> Result<()> {
         wakes.clear();
         {
             let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
-            machine.shell.reactor.wait(&mut wakes)?;
+            machine.wait(&mut wakes)?;
             machine.handle(&wakes)?;
         }
         if wakes.contains(&Wake::Source(Source::Socket)) {

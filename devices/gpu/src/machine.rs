@@ -14,7 +14,7 @@ use crate::clock::now_ns;
 use crate::error::Result;
 use crate::memory::Memory;
 use crate::reactor::{Source, Wake};
-use crate::ring::Ring;
+use crate::ring::{Next, Ring};
 use crate::shell::Shell;
 
 /// The longest list of guest pages that a command may carry: 16384 entries of 16 bytes, as many as
@@ -40,6 +40,8 @@ pub(crate) struct Machine {
     command: Vec<u8>,
     signalled: Vec<stile_core::WaitId>,
     failed: Vec<stile_core::WaitId>,
+    /// Rings that have more commands than were taken up.
+    again: Vec<Which>,
 }
 
 impl Machine {
@@ -61,6 +63,7 @@ impl Machine {
             command: Vec::new(),
             signalled: Vec::new(),
             failed: Vec::new(),
+            again: Vec::new(),
         })
     }
 
@@ -106,33 +109,64 @@ impl Machine {
         Ok(())
     }
 
-    /// Takes up all commands of a ring.
-    pub(crate) fn drain(&mut self, which: Which, now: u64) {
+    /// Waits for the next wake-up. A ring that has more to take up is one.
+    ///
+    /// # Errors
+    /// A system call that always works has failed.
+    pub(crate) fn wait(&mut self, wakes: &mut Vec<Wake>) -> Result<()> {
+        let busy = !self.again.is_empty();
+        self.shell.reactor.wait(wakes, busy)?;
+        for which in self.again.drain(..) {
+            let wake = Wake::Source(kick_of(which));
+            if !wakes.contains(&wake) {
+                wakes.push(wake);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up the commands of a ring: all of them, but no more than a ring's length, so that a
+    /// driver that puts them there as fast as they are taken does not keep everybody else waiting.
+    fn drain(&mut self, which: Which, now: u64) {
         if !self.ring(which).runs() {
             return;
         }
         let memory = Arc::clone(&self.shell.memory);
+        let mut left = self.ring(which).queue.size();
+        // None of the calls fails while the ring lies in the guest's memory; if it does not, there
+        // is nothing to drain.
+        let _quiet = self.ring_mut(which).queue.disable_notification(&*memory);
         loop {
-            // Neither call fails while the ring lies in the guest's memory; if it does not, there
-            // is nothing to drain.
-            let _quiet = self.ring_mut(which).queue.disable_notification(&*memory);
-            while self.take_command(which, &memory, now) {}
+            let broken = loop {
+                if left == 0 {
+                    self.settle(now);
+                    self.again.push(which);
+                    return;
+                }
+                match self.take_command(which, &memory, now) {
+                    Next::Some(()) => left = left.saturating_sub(1),
+                    Next::None => break false,
+                    Next::Broken => break true,
+                }
+            };
             self.settle(now);
-            match self.ring_mut(which).queue.enable_notification(&*memory) {
-                Ok(true) => {}
-                Ok(false) | Err(_) => break,
+            let more = self.ring_mut(which).queue.enable_notification(&*memory);
+            if broken || !more.unwrap_or(false) {
+                return;
             }
         }
     }
 
-    /// Takes up one command. `false` if there is none.
-    fn take_command(&mut self, which: Which, memory: &GuestMemoryMmap, now: u64) -> bool {
-        let queue = match which {
-            Which::Control => &mut self.control.queue,
-            Which::Cursor => &mut self.cursor.queue,
+    /// Takes up one command.
+    fn take_command(&mut self, which: Which, memory: &GuestMemoryMmap, now: u64) -> Next<()> {
+        let ring = match which {
+            Which::Control => &mut self.control,
+            Which::Cursor => &mut self.cursor,
         };
-        let Some(chain) = queue.pop_descriptor_chain(memory) else {
-            return false;
+        let chain = match ring.take(memory) {
+            Next::Some(chain) => chain,
+            Next::None => return Next::None,
+            Next::Broken => return Next::Broken,
         };
         let open = Open::read(which, chain, memory, self.command_limit, &mut self.command);
         let chain = self.shell.chains.add(open);
@@ -141,7 +175,7 @@ impl Machine {
         }
         self.device
             .submit(&mut self.shell, now, chain, &self.command);
-        true
+        Next::Some(())
     }
 
     /// Finds out which of the new watches are signalled already, and tells the device.
@@ -182,10 +216,7 @@ impl Machine {
             // A driver that begins anew finds a device that nobody has used.
             self.reset();
         }
-        let (source, ring) = match which {
-            Which::Control => (Source::ControlKick, &self.control),
-            Which::Cursor => (Source::CursorKick, &self.cursor),
-        };
+        let (source, ring) = (kick_of(which), self.ring(which));
         if let Some(kick) = &ring.kick {
             self.shell.reactor.add(kick, source)?;
         }
@@ -228,5 +259,12 @@ impl Machine {
         self.control.forget();
         self.cursor.forget();
         self.registry.clear();
+    }
+}
+
+const fn kick_of(which: Which) -> Source {
+    match which {
+        Which::Control => Source::ControlKick,
+        Which::Cursor => Source::CursorKick,
     }
 }

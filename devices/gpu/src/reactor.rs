@@ -131,12 +131,13 @@ impl Reactor {
         let _gone = epoll::delete(&self.set, fd);
     }
 
-    /// Waits until something happens, and appends it to `wakes`.
-    pub(crate) fn wait(&mut self, wakes: &mut Vec<Wake>) -> Result<()> {
-        self.poll(wakes, None)
-    }
-
-    fn poll(&mut self, wakes: &mut Vec<Wake>, timeout: Option<&Timespec>) -> Result<()> {
+    /// Waits until something happens, and appends it to `wakes`. A caller that is `busy` only looks.
+    pub(crate) fn wait(&mut self, wakes: &mut Vec<Wake>, busy: bool) -> Result<()> {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let timeout = busy.then_some(&now);
         let mut events = [MaybeUninit::uninit(); BATCH];
         let (events, _) = match epoll::wait(&self.set, &mut events, timeout) {
             Err(Errno::INTR) => return Ok(()),
