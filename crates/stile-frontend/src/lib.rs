@@ -16,6 +16,7 @@ mod ram;
 pub mod raw;
 mod requests;
 mod ring;
+pub mod status;
 mod vm;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};

@@ -73,7 +73,7 @@ impl Ram {
     }
 
     /// The regions as a front end tells them.
-    pub(crate) fn regions(&self) -> Vec<VhostUserMemoryRegionInfo> {
+    pub fn regions(&self) -> Vec<VhostUserMemoryRegionInfo> {
         self.memory
             .iter()
             .map(|region| VhostUserMemoryRegionInfo::from_guest_region(region).expect("a file"))

@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use vhost::vhost_user::message::FrontendReq;
+use vhost::vhost_user::message::{FrontendReq, VhostUserProtocolFeatures};
 
-use crate::{Vm, borrow};
+use crate::{Ram, Ring, borrow};
 
 /// A message and the descriptors that go with its first byte.
 #[derive(Debug)]
@@ -63,37 +63,41 @@ impl Message {
     }
 }
 
-/// All the messages with which `vm`'s front end would come to running rings, none of which waits
-/// for an answer.
-pub fn handshake(vm: &Vm) -> Vec<Message> {
-    let features = Message::new(FrontendReq::SET_FEATURES, &vm.offered.to_ne_bytes());
-    let protocol = vm.protocol.bits().to_ne_bytes();
+/// All the messages with which a front end would come to running rings, none of which waits for an
+/// answer.
+pub fn handshake(
+    ram: &Ram,
+    rings: [&Ring; 2],
+    features: u64,
+    protocol: VhostUserProtocolFeatures,
+) -> Vec<Message> {
+    let word = |value: u64| value.to_ne_bytes();
     let (channel, _) = UnixStream::pair().expect("a socket pair");
     let mut messages = vec![
         Message::new(FrontendReq::GET_FEATURES, &[]),
         Message::new(FrontendReq::SET_OWNER, &[]),
         Message::new(FrontendReq::GET_PROTOCOL_FEATURES, &[]),
-        Message::new(FrontendReq::SET_PROTOCOL_FEATURES, &protocol),
-        features,
+        Message::new(FrontendReq::SET_PROTOCOL_FEATURES, &word(protocol.bits())),
+        Message::new(FrontendReq::SET_FEATURES, &word(features)),
         Message::new(FrontendReq::GET_QUEUE_NUM, &[]),
         Message::new(FrontendReq::SET_BACKEND_REQ_FD, &[]).with(channel),
-        memory_table(vm),
+        memory_table(ram),
     ];
-    for (index, ring) in [(0_u32, &vm.control), (1, &vm.cursor)] {
+    for (index, ring) in (0_u32..).zip(rings) {
         let state = |value: u32| [index.to_ne_bytes(), value.to_ne_bytes()].concat();
         let (descriptors, available, used) = ring.addresses();
         let mut addresses = state(0);
         for address in [descriptors, used, available] {
-            addresses.extend_from_slice(&vm.ram.user_address(address).to_ne_bytes());
+            addresses.extend_from_slice(&word(ram.user_address(address)));
         }
-        addresses.extend_from_slice(&0_u64.to_ne_bytes());
-        let fd_index = u64::from(index).to_ne_bytes();
+        addresses.extend_from_slice(&word(0));
+        let number = word(u64::from(index));
         messages.extend([
             Message::new(FrontendReq::SET_VRING_NUM, &state(u32::from(ring.size()))),
             Message::new(FrontendReq::SET_VRING_ADDR, &addresses),
             Message::new(FrontendReq::SET_VRING_BASE, &state(0)),
-            Message::new(FrontendReq::SET_VRING_CALL, &fd_index).with(borrow(&ring.call)),
-            Message::new(FrontendReq::SET_VRING_KICK, &fd_index).with(borrow(&ring.kick)),
+            Message::new(FrontendReq::SET_VRING_CALL, &number).with(borrow(&ring.call)),
+            Message::new(FrontendReq::SET_VRING_KICK, &number).with(borrow(&ring.kick)),
             Message::new(FrontendReq::SET_VRING_ENABLE, &state(1)),
         ]);
     }
@@ -101,8 +105,8 @@ pub fn handshake(vm: &Vm) -> Vec<Message> {
     messages
 }
 
-fn memory_table(vm: &Vm) -> Message {
-    let regions = vm.ram.regions();
+fn memory_table(ram: &Ram) -> Message {
+    let regions = ram.regions();
     let count = u32::try_from(regions.len()).expect("few regions");
     let mut body = [count.to_ne_bytes(), [0; 4]].concat();
     for region in &regions {
@@ -117,7 +121,7 @@ fn memory_table(vm: &Vm) -> Message {
     }
     let mut message = Message::new(FrontendReq::SET_MEM_TABLE, &body);
     for _ in &regions {
-        message = message.with(vm.ram.file());
+        message = message.with(ram.file());
     }
     message
 }

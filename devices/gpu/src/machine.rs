@@ -125,6 +125,11 @@ impl Machine {
         Ok(())
     }
 
+    /// The guest's memory has changed. A kick that came while a ring was not in it had no effect.
+    pub(crate) fn look_again(&mut self) {
+        self.again.extend([Which::Control, Which::Cursor]);
+    }
+
     /// Takes up the commands of a ring: all of them, but no more than a ring's length, so that a
     /// driver that puts them there as fast as they are taken does not keep everybody else waiting.
     fn drain(&mut self, which: Which, now: u64) {

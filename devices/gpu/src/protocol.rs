@@ -117,6 +117,7 @@ impl VhostUserBackendReqHandlerMut for Machine {
             return Err(unsupported());
         }
         self.memory.set(regions, files)?;
+        self.look_again();
         Ok(None)
     }
 
@@ -291,6 +292,7 @@ impl VhostUserBackendReqHandlerMut for Machine {
             return Err(unsupported());
         }
         self.memory.add(region, file)?;
+        self.look_again();
         Ok(None)
     }
 

@@ -49,6 +49,11 @@ pub struct Config {
 /// # Errors
 /// A socket cannot be made, or, with `once` or a connection, that front end's end was no clean one.
 pub fn serve(config: &Config) -> Result<()> {
+    // Before anything else is opened, so that the number cannot be one of the daemon's own.
+    let inherited = match &config.endpoint {
+        Endpoint::Path(_) => None,
+        Endpoint::Fd(fd) => Some(inherit(*fd)?),
+    };
     raise_fd_limit();
     let registry = Arc::new(Registry::default());
     if let Some(path) = &config.bridge {
@@ -61,15 +66,19 @@ pub fn serve(config: &Config) -> Result<()> {
         allocator: open_allocator(&config.allocator),
         udmabuf: open_udmabuf(),
     };
-    let listener = match &config.endpoint {
-        Endpoint::Path(path) => listen(path)?,
-        Endpoint::Fd(fd) => match inherit(*fd)? {
-            Inherited::Listener(listener) => listener,
-            Inherited::Connection(stream) => return connection::serve(stream, &lasting),
-        },
+    let listener = match (inherited, &config.endpoint) {
+        (Some(Inherited::Connection(stream)), _) => return connection::serve(stream, &lasting),
+        (Some(Inherited::Listener(listener)), _) => listener,
+        (None, Endpoint::Path(path)) => listen(path)?,
+        (None, Endpoint::Fd(fd)) => return Err(Error::NotASocket { fd: *fd }),
     };
     loop {
-        let (stream, _) = listener.accept().map_err(Error::system("accept4"))?;
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            // It has gone before its turn came.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            Err(error) => return Err(Error::system("accept4")(error)),
+        };
         let answer = connection::serve(stream, &lasting);
         if config.once {
             return answer;
