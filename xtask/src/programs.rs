@@ -16,8 +16,11 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const HOST_PACKAGES: [&str; 2] = ["stile-gpu", "guest-tests"];
 /// Programs that go into every guest, as package and program. One that its package does not have
 /// is left out.
-const GUEST_PROGRAMS: [(&str, &str); 2] =
-    [("guest-tests", "guest-cases"), ("stile-guest", "stile")];
+const GUEST_PROGRAMS: [(&str, &str); 3] = [
+    ("guest-tests", "guest-cases"),
+    ("guest-tests", "guest-demo"),
+    ("stile-guest", "stile"),
+];
 
 /// What was built.
 pub(crate) struct Programs {
@@ -48,6 +51,8 @@ impl Programs {
             "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
             "-C target-feature=+crt-static -C strip=debuginfo",
         );
+        // The host side's half of guest-tests is left out.
+        build.arg("--no-default-features");
         let mut guest = Vec::new();
         for (package, program) in GUEST_PROGRAMS {
             if workspace.has_target(package, "bin", program) {

@@ -2,6 +2,7 @@
 //! Prints one event a line on stdout and what a person wants to read on stderr.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use guest_tests::event::Event;
@@ -25,6 +26,8 @@ enum Command {
     List(Selection),
     /// Try whether this machine can be the host; says on stderr what it lacks
     Probe,
+    /// Fences crossing for people to watch; the guest's program tells them, a line each
+    Demo,
     /// A guest with this terminal as its console
     Shell {
         /// Leave the daemon and its device out
@@ -79,6 +82,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
                 ExitCode::FAILURE
             }
         }),
+        Command::Demo => demo(&cli.lab),
         Command::Shell {
             without_gpu,
             program,
@@ -105,4 +109,34 @@ fn run(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
             })
         }
     }
+}
+
+/// Longer than a guest takes to boot, and than any of the demo's scenes.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// Boots a guest with the demo's program and passes on what it tells.
+fn demo(lab: &Lab) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let lab = lab.life("demo")?;
+    let options = DaemonOptions {
+        // Soon enough for people who wait for it.
+        fence_deadline: Some(Duration::from_millis(1500)),
+        ..DaemonOptions::default()
+    };
+    let daemon = Daemon::start(&lab, &options)?;
+    let host_gpu = HostGpu::start(&lab, &daemon.bridge)?;
+    let mut guest = Guest::new(&lab)
+        .gpu(&daemon)
+        .control(&host_gpu)
+        .program(&["guest-demo"])
+        .start()?;
+    while let Some(line) = guest.next_line(SILENCE)? {
+        if let Ok(Event::Exit { code }) = serde_json::from_str(&line) {
+            if code != 0 {
+                eprintln!("{}", vm::tail(&lab.logs.join("console.log"), 20));
+            }
+            return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
+        }
+        println!("{line}");
+    }
+    Err("The guest ended before its program did".into())
 }

@@ -35,14 +35,14 @@ const BOUND: Duration = Duration::from_secs(240);
 enum Line {
     /// A scene begins.
     Scene { title: String },
-    /// The host has put a fence on a buffer.
+    /// The host has put a fence on a buffer, or left it idle.
     Made {
         name: String,
         ring: u8,
-        for_ms: Option<u64>,
+        work: String,
     },
     /// The guest has a fence of its own kernel for it.
-    Crossed { name: String, signalled: bool },
+    Crossed { name: String },
     /// The guest's program saw that fence signalled.
     Seen(Fence),
     /// That was all.
@@ -102,8 +102,10 @@ pub(crate) fn run(workspace: &Workspace, progress: &Progress) -> Result<ExitCode
         );
     };
     let host_kernel = host.kernel_version()?;
+    let mut fences = heard.fences;
+    fences.sort_by_key(|fence| fence.taken_ns);
     let story = Story {
-        fences: heard.fences,
+        fences,
         clock_error_ns,
         guest_kernel,
         host_kernel,
@@ -125,21 +127,12 @@ impl Heard {
     fn hear(&mut self, line: Line, progress: &Progress) {
         match line {
             Line::Scene { title } => progress.say(bold(&title)),
-            Line::Made { name, ring, for_ms } => {
-                let work = match for_ms {
-                    Some(ms) => format!("a fence on its buffer, work for {ms} ms"),
-                    None => "nothing on its buffer".to_owned(),
-                };
-                progress.say(format!("  host   {name:<16} ring {ring:<2} {work}"));
+            Line::Made { name, ring, work } => {
+                progress.say(format!("  host   {name:<16} ring {ring:<2}  {work}"));
             }
-            Line::Crossed { name, signalled } => {
-                let state = if signalled {
-                    "signalled at once"
-                } else {
-                    "pending"
-                };
+            Line::Crossed { name } => {
                 progress.say(format!(
-                    "  guest  {name:<16} has a fence of its own: {state}"
+                    "  guest  {name:<16} has a fence of its own kernel for it"
                 ));
             }
             Line::Seen(fence) => {

@@ -135,10 +135,11 @@ fn row(crossing: &Crossing<'_>, top: f64, x: &dyn Fn(u64) -> f64) -> String {
         );
     };
     let own = fence.signalled_ns.unwrap_or(fence.done_ns);
-    match (fence.made_ns, fence.errno) {
-        (Some(made), 0) => bar("work", made, own, 14.0),
-        (Some(made), _) => bar("dead", made, own, 14.0),
-        (None, _) => {}
+    match (fence.made_ns, fence.signalled_ns, fence.errno) {
+        (Some(made), Some(signalled), _) => bar("work", made, signalled, 14.0),
+        (Some(made), None, 1..) => bar("dead", made, own, 14.0),
+        // Nothing to wait for.
+        _ => {}
     }
     if crossing.due_ns > own {
         bar("held", own, crossing.due_ns, 8.0);
@@ -193,6 +194,7 @@ fn table(story: &Story) -> String {
 fn words(crossing: &Crossing<'_>) -> String {
     let fence = crossing.fence;
     let work = match (fence.made_ns, fence.signalled_ns) {
+        (Some(_), None) if fence.errno == 0 => "the host's work is none to wait for".to_owned(),
         (None, _) => "nothing to wait for".to_owned(),
         (Some(made), Some(signalled)) => {
             format!(
