@@ -12,8 +12,11 @@
 pub mod control;
 pub mod event;
 pub mod gpu;
+#[cfg(feature = "host")]
 pub mod lifecycle;
 pub mod outcome;
 pub mod payload;
+#[cfg(feature = "host")]
 pub mod runner;
+#[cfg(feature = "host")]
 pub mod vm;

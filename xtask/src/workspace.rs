@@ -1,5 +1,6 @@
 //! Where things are: the tree, cargo's target directory, and which programs the packages have.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -7,6 +8,10 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::process::output_of;
+
+/// The feature that a test target requires when it needs a host kernel with dma-bufs, vgem and
+/// drm_syncobj, so that a plain `cargo test` leaves it out.
+const LAB: &str = "lab";
 
 /// The tree and what cargo says about it.
 pub(crate) struct Workspace {
@@ -27,13 +32,18 @@ struct Metadata {
 #[derive(Deserialize)]
 struct Package {
     name: String,
+    manifest_path: PathBuf,
+    features: BTreeMap<String, Vec<String>>,
     targets: Vec<Target>,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
 struct Target {
     name: String,
     kind: Vec<String>,
+    #[serde(default)]
+    required_features: Vec<String>,
 }
 
 impl Workspace {
@@ -65,6 +75,30 @@ impl Workspace {
                     .iter()
                     .any(|target| target.name == name && target.kind.iter().any(|k| k == kind))
             })
+    }
+
+    /// Cargo's arguments that switch on the tests for the host VM, in every package that has some.
+    pub(crate) fn lab_features(&self) -> Vec<String> {
+        let with_tests = self
+            .packages
+            .iter()
+            .filter(|found| found.features.contains_key(LAB));
+        with_tests
+            .map(|found| format!("--features={}/{LAB}", found.name))
+            .collect()
+    }
+
+    /// The package whose manifest this is, and whether its test `target` is one for the host VM:
+    /// whether it requires the feature "lab".
+    pub(crate) fn test_target(&self, manifest: &Path, target: &str) -> Option<(&str, bool)> {
+        let package = self
+            .packages
+            .iter()
+            .find(|found| found.manifest_path == manifest)?;
+        let lab = package.targets.iter().any(|found| {
+            found.name == target && found.required_features.iter().any(|feature| feature == LAB)
+        });
+        Some((&package.name, lab))
     }
 
     /// The directories that a program in the host VM needs to find under the same names: the tree,

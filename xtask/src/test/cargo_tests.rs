@@ -8,12 +8,11 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::host_vm;
 use super::libtest;
 use super::report::{Case, Suite};
 use crate::process::{cannot_start, last_lines};
 use crate::progress::Progress;
-use crate::workspace::cargo;
+use crate::workspace::{Workspace, cargo};
 
 /// How much of a program's stderr is kept when it fails.
 const QUOTED_LINES: usize = 60;
@@ -31,7 +30,7 @@ pub(crate) struct TestProgram {
 }
 
 /// Builds all test programs.
-pub(crate) fn build(progress: &Progress) -> Result<Vec<TestProgram>> {
+pub(crate) fn build(workspace: &Workspace, progress: &Progress) -> Result<Vec<TestProgram>> {
     progress.say("building the tests");
     let mut command = cargo();
     command.args([
@@ -43,7 +42,9 @@ pub(crate) fn build(progress: &Progress) -> Result<Vec<TestProgram>> {
         "--no-run",
         "--quiet",
     ]);
-    command.arg("--message-format=json-render-diagnostics");
+    command
+        .arg("--message-format=json-render-diagnostics")
+        .args(workspace.lab_features());
     let output = command
         .output()
         .map_err(|error| cannot_start(&command, error))?;
@@ -83,22 +84,21 @@ pub(crate) fn build(progress: &Progress) -> Result<Vec<TestProgram>> {
             .manifest_path
             .parent()
             .context("A manifest has no directory")?;
-        let package = directory
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
         let target = artifact.target;
+        let (package, in_host_vm) = workspace
+            .test_target(&artifact.manifest_path, &target.name)
+            .context("Cargo built a test of a package that it does not know")?;
         let is_lib = target.kind.iter().any(|kind| kind == "lib");
+        let name = if is_lib {
+            package.to_owned()
+        } else {
+            format!("{package}/{}", target.name)
+        };
         programs.push(TestProgram {
-            in_host_vm: host_vm::wants(&package, &target.name),
-            name: if is_lib {
-                package
-            } else {
-                format!("{package}/{}", target.name)
-            },
+            name,
             executable,
             directory: directory.to_owned(),
+            in_host_vm,
         });
     }
     programs.sort_by(|one, other| one.name.cmp(&other.name));

@@ -21,15 +21,13 @@ const CHECKS: [Check; 4] = [
     ("the code is formatted", |_| {
         complains(cargo().args(["fmt", "--all", "--check"]))
     }),
-    ("clippy finds nothing", |_| {
-        complains(cargo().args([
-            "clippy",
-            "--quiet",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "--deny=warnings",
-        ]))
+    ("clippy finds nothing", |workspace| {
+        complains(
+            cargo()
+                .args(["clippy", "--quiet", "--workspace", "--all-targets"])
+                .args(workspace.lab_features())
+                .args(["--", "--deny=warnings"]),
+        )
     }),
     ("the documentation builds without a warning", |_| {
         complains(

@@ -1,5 +1,6 @@
 //! Test programs that need a real host kernel with dma-bufs: they run on the lab's host side, all in
-//! one boot, each a suite.
+//! one boot, each a suite. A test target becomes one by requiring the feature "lab" in its
+//! Cargo.toml; nothing else names it.
 
 use std::fmt::Write as _;
 use std::sync::Mutex;
@@ -13,19 +14,10 @@ use crate::host::Host;
 use crate::hostvm::{Job, quoted};
 use crate::workspace::Workspace;
 
-/// The test targets that run in the host VM, as package directory and target. **This is the one
-/// place to name them**; everything else follows.
-const TARGETS: [(&str, &str); 2] = [("stile-host", "kernel"), ("gpu", "dma_buf")];
-
 /// Longer than all of them take together.
 const BOUND: Duration = Duration::from_secs(600);
 /// Stands before and after what a program prints.
 const MARK: &str = "@stile-suite";
-
-/// Whether this target is one of them.
-pub(crate) fn wants(package: &str, target: &str) -> bool {
-    TARGETS.contains(&(package, target))
-}
 
 /// Runs these programs on the host side. One that the machine takes with it fails, and so do those
 /// after it.

@@ -86,7 +86,7 @@ fn on_this_machine(
     report: &mut Report,
 ) -> Vec<TestProgram> {
     report.add(checks::run(workspace, progress, filter));
-    let programs = match cargo_tests::build(progress) {
+    let programs = match cargo_tests::build(workspace, progress) {
         Ok(programs) => programs,
         Err(error) => {
             report.add(broken("tests", "the tests build", &error));
