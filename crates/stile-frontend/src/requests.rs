@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
@@ -69,12 +70,13 @@ pub enum Reply {
 pub(crate) struct Requests {
     requests: Receiver<Request>,
     replies: Sender<Reply>,
-    /// What the device gets of the socket.
-    pub(crate) socket: std::os::fd::RawFd,
+    /// What the device gets of the socket. The server holds it too, so that it is shut down where
+    /// it would be closed.
+    pub(crate) socket: UnixStream,
 }
 
 impl Requests {
-    /// Starts the thread. It ends when the device has closed the channel.
+    /// The channel, and what is to be served until it ends.
     pub(crate) fn start(manner: Manner) -> (Self, FrontendReqHandler<Mutex<Handler>>) {
         let (sender, requests) = channel();
         let (replies, receiver) = channel();
@@ -85,10 +87,12 @@ impl Requests {
         }));
         let mut server = FrontendReqHandler::new(handler).expect("a socket pair");
         server.set_reply_ack_flag(true);
+        // SAFETY: the server keeps the descriptor open during this call.
+        let socket = unsafe { BorrowedFd::borrow_raw(server.get_tx_raw_fd()) };
         let this = Self {
             requests,
             replies,
-            socket: server.get_tx_raw_fd(),
+            socket: socket.try_clone_to_owned().expect("a descriptor").into(),
         };
         (this, server)
     }
@@ -103,6 +107,12 @@ impl Requests {
 
     pub(crate) fn reply(&self, reply: Reply) {
         self.replies.send(reply).expect("the channel's thread");
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        let _closed = self.socket.shutdown(std::net::Shutdown::Both);
     }
 }
 

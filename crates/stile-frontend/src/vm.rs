@@ -126,9 +126,8 @@ impl Vm {
             .contains(VhostUserProtocolFeatures::BACKEND_REQ)
             .then(|| {
                 let (requests, server) = Requests::start(plan.manner);
-                let socket = requests.socket;
                 frontend
-                    .set_backend_request_fd(&socket)
+                    .set_backend_request_fd(&requests.socket)
                     .expect("SET_BACKEND_REQ_FD");
                 serve(server);
                 requests
