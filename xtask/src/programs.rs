@@ -1,6 +1,7 @@
 //! Building what runs in the lab: on the host side as cargo builds it, in the guest as static
 //! programs, because a guest has no libraries.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -35,7 +36,7 @@ impl Programs {
     pub(crate) fn build(workspace: &Workspace, progress: &Progress) -> Result<Self> {
         progress.say("building the programs for the host side and for the guest");
         let mut build = cargo();
-        build.args(["build", "--quiet", "--bins"]);
+        build.arg("build").args(quiet()).arg("--bins");
         for package in HOST_PACKAGES {
             build.args(["--package", package]);
         }
@@ -44,7 +45,9 @@ impl Programs {
         let target = workspace.target.join("static");
         let mut build = cargo();
         build
-            .args(["build", "--quiet", "--target", TARGET, "--target-dir"])
+            .arg("build")
+            .args(quiet())
+            .args(["--target", TARGET, "--target-dir"])
             .arg(&target);
         // Without debug information: the whole initramfs is copied into each guest's memory.
         build.env(
@@ -84,6 +87,11 @@ impl Programs {
             .with_context(|| format!("{} could not be written", path.display()))?;
         Ok(path)
     }
+}
+
+/// Cargo shows a person how far it is; a log needs no line for every crate.
+fn quiet() -> Option<&'static str> {
+    (!std::io::stderr().is_terminal()).then_some("--quiet")
 }
 
 fn succeed(mut command: std::process::Command) -> Result<()> {

@@ -244,7 +244,7 @@ impl RunningGuest {
         match self.lines.next(bound)? {
             Next::Line(line) => Ok(Some(line)),
             Next::End => Ok(None),
-            Next::Nothing => Err(self.child.hung("its next word", bound)),
+            Next::Nothing => Err(self.child.hung("the guest's next word", bound)),
         }
     }
 

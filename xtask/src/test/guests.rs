@@ -1,15 +1,16 @@
 //! The guest tests: `stile-lab` runs them on the host side and tells one event a line.
 
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::report::{Case, Suite};
 use crate::host::Host;
 use crate::hostvm::Job;
-use crate::process::last_lines;
+use crate::process::{last_lines, output_of};
 use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::setup::{Kernel, Lab};
@@ -80,6 +81,13 @@ impl Guests<'_> {
             lab.kernel(guest_kernel)?.version,
             host.kernel_version()?
         );
+        if !self.has_cases(guest_kernel, filter)? {
+            return Ok(Suite {
+                name,
+                cases: Vec::new(),
+                time: begin.elapsed(),
+            });
+        }
         let logs = workspace
             .target
             .join("test/logs")
@@ -142,6 +150,15 @@ impl Guests<'_> {
             cases,
             time: begin.elapsed(),
         })
+    }
+
+    /// Whether the filter leaves anything: known without a boot.
+    fn has_cases(&self, kernel: Kernel, filter: &str) -> Result<bool> {
+        let words = ["list", "--", filter];
+        let logs = self.lab.directory.join("logs");
+        let command = stile_lab::command(self.lab, self.programs, kernel, &logs, false, &words)?;
+        let (program, words) = command.split_first().context("A command has no words")?;
+        Ok(!output_of(Command::new(program).args(words))?.is_empty())
     }
 }
 

@@ -3,6 +3,7 @@
 //! Cargo.toml; nothing else names it.
 
 use std::fmt::Write as _;
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use super::cargo_tests::{self, TestProgram};
 use super::report::{Case, Suite};
 use crate::host::Host;
 use crate::hostvm::{Job, quoted};
+use crate::process::output_of;
 use crate::workspace::Workspace;
 
 /// Longer than all of them take together.
@@ -24,7 +26,7 @@ const MARK: &str = "@stile-suite";
 pub(crate) fn run(
     workspace: &Workspace,
     host: &Host<'_>,
-    programs: &[TestProgram],
+    programs: &[&TestProgram],
     filter: &str,
 ) -> Result<Vec<Suite>> {
     let mut script = String::new();
@@ -75,6 +77,12 @@ pub(crate) fn run(
             }
         })
         .collect())
+}
+
+/// Whether the filter leaves any test of this program: known without a boot.
+pub(crate) fn has_tests(program: &TestProgram, filter: &str) -> Result<bool> {
+    let words = [filter, "--list", "--format=terse"];
+    Ok(!output_of(Command::new(&program.executable).args(words))?.is_empty())
 }
 
 /// What came from one program.

@@ -96,9 +96,7 @@ fn on_this_machine(
     let (for_host_vm, here): (Vec<_>, Vec<_>) =
         programs.into_iter().partition(|program| program.in_host_vm);
     for program in here {
-        let suite = cargo_tests::run(&program, filter);
-        progress.say(format!("{}: {}", suite.name, suite.counts()));
-        report.add(suite);
+        report.say_and_add(cargo_tests::run(&program, filter), progress);
     }
     report.add(cargo_tests::documentation(progress, filter));
     for_host_vm
@@ -115,11 +113,16 @@ fn in_the_lab(
 ) -> Result<()> {
     let programs = Programs::build(workspace, progress)?;
     let host = Host::choose(workspace, lab, &programs, progress)?;
-    if !test_programs.is_empty() {
+    let mut chosen = Vec::new();
+    for program in test_programs {
+        if host_vm::has_tests(program, filter)? {
+            chosen.push(program);
+        }
+    }
+    if !chosen.is_empty() {
         progress.say("running the tests that need a host kernel");
-        for suite in host_vm::run(workspace, &host, test_programs, filter)? {
-            progress.say(format!("{}: {}", suite.name, suite.counts()));
-            report.add(suite);
+        for suite in host_vm::run(workspace, &host, &chosen, filter)? {
+            report.say_and_add(suite, progress);
         }
     }
     let guests = Guests {

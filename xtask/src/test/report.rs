@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::progress::Progress;
+
 /// How a case ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -120,6 +122,14 @@ impl Report {
         if !suite.cases.is_empty() {
             self.suites.push(suite);
         }
+    }
+
+    /// Adds a suite and says at once how it went.
+    pub(crate) fn say_and_add(&mut self, suite: Suite, progress: &Progress) {
+        if !suite.cases.is_empty() {
+            progress.say(format!("{}: {}", suite.name, suite.counts()));
+        }
+        self.add(suite);
     }
 
     pub(crate) fn counts(&self) -> Counts {
