@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use vhost::vhost_user::message::{VhostUserMMap, VhostUserMMapFlags, VhostUserSharedMsg};
-use vhost::vhost_user::{FrontendReqHandler, HandlerResult, VhostUserFrontendReqHandlerMut};
+use vhost::vhost_user::{Error, FrontendReqHandler, HandlerResult, VhostUserFrontendReqHandlerMut};
 
 use crate::HANG;
 
@@ -175,7 +175,13 @@ impl VhostUserFrontendReqHandlerMut for Handler {
 pub(crate) fn serve(mut server: FrontendReqHandler<Mutex<Handler>>) {
     std::thread::Builder::new()
         .name("front end".to_owned())
-        .spawn(move || while server.handle_request().is_ok() {})
+        .spawn(move || {
+            // A request that was refused is no end.
+            while matches!(
+                server.handle_request(),
+                Ok(_) | Err(Error::ReqHandlerError(_))
+            ) {}
+        })
         .map(drop)
         .unwrap_or_else(|error| panic!("no thread: {error}"));
 }
