@@ -1,0 +1,390 @@
+//! Blobs by example: their memory, their place in the hostmem region, their names.
+
+use std::collections::BTreeMap;
+
+use stile_core::{Errno, Limits, errno};
+use stile_wire::gpu::{MAP_CACHE_CACHED, Response, ResponseError};
+
+use crate::sim::{Bench, Fenced, GuestCommand, HostFails, Task};
+
+const PAGE: u64 = 4096;
+const INVALID: ResponseError = ResponseError::InvalidParameter;
+const UNKNOWN: ResponseError = ResponseError::InvalidResourceId;
+const MEMORY: ResponseError = ResponseError::OutOfMemory;
+const MAPPED: Response = Response::MapInfo(MAP_CACHE_CACHED);
+
+/// Wire numbers of `VIRTIO_GPU_BLOB_MEM_*`.
+const GUEST: u32 = 1;
+const HOST3D: u32 = 2;
+const HOST3D_GUEST: u32 = 3;
+
+#[test]
+fn a_mapping_is_answered_when_the_front_end_has_acknowledged() {
+    let mut bench = Bench::with_blobs(1);
+    let map = bench.send(&GuestCommand::map(1, PAGE), Fenced::No);
+    assert_eq!(
+        bench.tasks(),
+        [Task::Map {
+            offset: PAGE,
+            size: 16 * PAGE
+        }]
+    );
+    bench.pass_ms(20_000);
+    assert!(bench.is_pending(map), "what has no fence has no deadline");
+    bench.job(0, Ok(()));
+    assert_eq!(bench.response(map), Some(MAPPED));
+    let unmap = bench.send(&GuestCommand::unmap(1), Fenced::No);
+    assert!(bench.is_pending(unmap));
+    bench.job(1, Ok(()));
+    assert_eq!(bench.response(unmap), Some(Response::Ok));
+    assert!(bench.sim.mapped().is_empty());
+}
+
+#[test]
+fn a_mapping_that_the_front_end_refuses_leaves_its_place() {
+    let mut bench = Bench::with_blobs(1);
+    for (errno, error) in [
+        (errno::ENOMEM, MEMORY),
+        (errno::EINVAL, INVALID),
+        (Errno(5), ResponseError::Unspec),
+    ] {
+        let map = bench.send(&GuestCommand::map(1, PAGE), Fenced::No);
+        bench.job(bench.tasks().len() - 1, Err(errno));
+        assert_eq!(bench.response(map), Some(Response::Err(error)));
+    }
+    bench.send(&GuestCommand::map(1, 0), Fenced::No);
+    bench.job(3, Ok(()));
+    assert_eq!(bench.sim.mapped(), BTreeMap::from([(0, 16 * PAGE)]));
+    // An unmapping that is refused has unmapped nothing that the guest could name.
+    let unmap = bench.send(&GuestCommand::unmap(1), Fenced::No);
+    bench.job(4, Err(Errno(5)));
+    assert_eq!(
+        bench.response(unmap),
+        Some(Response::Err(ResponseError::Unspec))
+    );
+    assert_eq!(bench.refused(&GuestCommand::unmap(1)), INVALID);
+}
+
+#[test]
+fn a_fenced_mapping_is_answered_in_the_order_of_its_timeline() {
+    let mut bench = Bench::with_blobs(2);
+    let first = bench.send(&GuestCommand::map(1, 0).of(1), Fenced::Ring(0, 1));
+    let second = bench.send(&GuestCommand::map(2, 16 * PAGE).of(1), Fenced::Ring(0, 2));
+    bench.job(1, Ok(()));
+    assert!(bench.is_pending(first) && bench.is_pending(second));
+    bench.answered();
+    bench.job(0, Err(Errno(5)));
+    let responses = [first, second].map(|chain| bench.response(chain));
+    assert_eq!(
+        responses,
+        [Some(Response::Err(ResponseError::Unspec)), Some(MAPPED)]
+    );
+    assert_eq!(bench.answered(), [first, second]);
+}
+
+#[test]
+fn a_fenced_mapping_past_its_deadline_fails_and_is_undone_when_it_ends() {
+    let mut bench = Bench::with_blobs(2);
+    let map = bench.send(&GuestCommand::map(1, 0), Fenced::Global(1));
+    bench.pass_ms(10_000);
+    assert_eq!(
+        bench.response(map),
+        Some(Response::Err(ResponseError::Unspec))
+    );
+    // Until then its place is taken.
+    assert_eq!(bench.refused(&GuestCommand::map(2, 0)), INVALID);
+    assert_eq!(bench.refused(&GuestCommand::map(1, 0)), INVALID);
+    bench.job(0, Ok(()));
+    assert_eq!(
+        bench.tasks()[1],
+        Task::Unmap {
+            offset: 0,
+            size: 16 * PAGE
+        }
+    );
+    bench.job(1, Ok(()));
+    let again = bench.send(&GuestCommand::map(1, 0), Fenced::No);
+    bench.job(2, Ok(()));
+    assert_eq!(bench.response(again), Some(MAPPED));
+}
+
+#[test]
+fn jobs_that_end_after_their_fences_were_answered_answer_nobody() {
+    let mut bench = Bench::with_blobs(1);
+    let first = bench.send(&GuestCommand::map(1, 0), Fenced::Global(1));
+    bench.pass_ms(1);
+    let second = bench.send(&GuestCommand::assign_uuid(1), Fenced::Global(2));
+    bench.pass_ms(9_999);
+    let failed = Some(Response::Err(ResponseError::Unspec));
+    assert_eq!(bench.response(first), failed);
+    bench.pass_ms(1);
+    assert_eq!(bench.response(second), failed);
+    bench.job(1, Ok(()));
+    bench.job(0, Ok(()));
+    assert_eq!(bench.sim.outstanding.len(), 0);
+}
+
+#[test]
+fn a_blob_destroyed_while_it_is_being_mapped_is_unmapped_afterwards() {
+    let mut bench = Bench::with_blobs(1);
+    let map = bench.send(&GuestCommand::map(1, 0), Fenced::No);
+    bench.ok(&GuestCommand::unref(1));
+    // Its id may come back meanwhile, as another blob.
+    bench.ok(&GuestCommand::blob(1, PAGE));
+    bench.job(0, Ok(()));
+    assert_eq!(bench.response(map), Some(Response::Err(UNKNOWN)));
+    assert_eq!(
+        bench.tasks()[1..],
+        [Task::Unmap {
+            offset: 0,
+            size: 16 * PAGE
+        }]
+    );
+    assert_eq!(bench.refused(&GuestCommand::unmap(1)), INVALID);
+    bench.job(1, Ok(()));
+    let map = bench.send(&GuestCommand::map(1, 0), Fenced::No);
+    bench.job(2, Ok(()));
+    assert_eq!(bench.response(map), Some(MAPPED));
+}
+
+#[test]
+fn a_blob_destroyed_while_its_mapping_fails_leaves_its_place() {
+    let mut bench = Bench::with_blobs(2);
+    let map = bench.send(&GuestCommand::map(1, 0), Fenced::No);
+    bench.ok(&GuestCommand::unref(1));
+    assert_eq!(bench.refused(&GuestCommand::map(2, 0)), INVALID);
+    bench.job(0, Err(errno::ENOMEM));
+    assert_eq!(bench.response(map), Some(Response::Err(UNKNOWN)));
+    bench.send(&GuestCommand::map(2, 0), Fenced::No);
+    assert_eq!(bench.tasks().len(), 2);
+}
+
+#[test]
+fn a_blob_destroyed_while_it_is_mapped_is_unmapped() {
+    let mut bench = Bench::with_blobs(1);
+    bench.send(&GuestCommand::map(1, 0), Fenced::No);
+    bench.job(0, Ok(()));
+    bench.ok(&GuestCommand::unref(1));
+    assert_eq!(
+        bench.tasks()[1..],
+        [Task::Unmap {
+            offset: 0,
+            size: 16 * PAGE
+        }]
+    );
+    bench.job(1, Ok(()));
+    bench.ok(&GuestCommand::ctx_destroy(1));
+    bench.sim.assert_empty();
+}
+
+#[test]
+fn a_place_is_free_once_its_unmapping_was_asked_for() {
+    // Linux gives the place to the next blob when its unref is answered, which is at once.
+    let mut bench = Bench::with_blobs(2);
+    bench.send(&GuestCommand::map(1, 0), Fenced::No);
+    bench.job(0, Ok(()));
+    let unmap = bench.send(&GuestCommand::unmap(1), Fenced::No);
+    bench.ok(&GuestCommand::unref(1));
+    let map = bench.send(&GuestCommand::map(2, 0), Fenced::No);
+    assert!(bench.is_pending(unmap) && bench.is_pending(map));
+    bench.job(1, Ok(()));
+    assert_eq!(bench.response(unmap), Some(Response::Ok));
+    bench.job(2, Ok(()));
+    assert_eq!(bench.response(map), Some(MAPPED));
+    assert_eq!(bench.sim.mapped(), BTreeMap::from([(0, 16 * PAGE)]));
+}
+
+#[test]
+fn two_blobs_do_not_overlap_in_the_hostmem_region() {
+    let mut bench = Bench::with_blobs(2);
+    bench.send(&GuestCommand::map(1, 16 * PAGE), Fenced::No);
+    let end = bench.device.limits().hostmem_bytes;
+    for offset in [
+        PAGE,
+        16 * PAGE,
+        31 * PAGE,
+        1,
+        end,
+        end - 15 * PAGE,
+        u64::MAX - 4095,
+    ] {
+        assert_eq!(
+            bench.refused(&GuestCommand::map(2, offset)),
+            INVALID,
+            "{offset:#x}"
+        );
+    }
+    bench.job(0, Ok(()));
+    assert_eq!(bench.refused(&GuestCommand::map(2, 17 * PAGE)), INVALID);
+    assert_eq!(
+        bench.refused(&GuestCommand::map(1, 64 * PAGE)),
+        INVALID,
+        "mapped already"
+    );
+    for (nth, offset) in [0, 32 * PAGE, end - 16 * PAGE].into_iter().enumerate() {
+        bench.send(&GuestCommand::map(2, offset), Fenced::No);
+        bench.job(1 + 2 * nth, Ok(()));
+        bench.send(&GuestCommand::unmap(2), Fenced::No);
+        bench.job(2 + 2 * nth, Ok(()));
+    }
+}
+
+#[test]
+fn what_is_unmapped_has_the_size_that_was_mapped() {
+    for destroy in [false, true] {
+        let mut bench = Bench::with_blobs(0);
+        bench.ok(&GuestCommand::blob(1, PAGE + 1));
+        bench.send(&GuestCommand::map(1, 0), Fenced::No);
+        bench.job(0, Ok(()));
+        let unmap = if destroy {
+            GuestCommand::unref(1)
+        } else {
+            GuestCommand::unmap(1)
+        };
+        bench.send(&unmap, Fenced::No);
+        let size = 2 * PAGE;
+        assert_eq!(
+            bench.tasks(),
+            [
+                Task::Map { offset: 0, size },
+                Task::Unmap { offset: 0, size }
+            ]
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_mapped_is_refused() {
+    let mut bench = Bench::with_blobs(0);
+    bench.ok(&GuestCommand::create_blob(1, HOST3D, 0, PAGE, 0));
+    bench.ok(&GuestCommand::create_blob(2, GUEST, 1, PAGE, 4096));
+    bench.ok(&GuestCommand::create_blob(3, HOST3D_GUEST, 1, PAGE, 4096));
+    assert_eq!(bench.refused(&GuestCommand::map(1, 0)), INVALID);
+    assert_eq!(bench.refused(&GuestCommand::map(2, 0)), INVALID);
+    assert_eq!(bench.refused(&GuestCommand::map(4, 0)), UNKNOWN);
+    assert_eq!(bench.refused(&GuestCommand::unmap(3)), INVALID);
+    assert_eq!(bench.refused(&GuestCommand::unmap(4)), UNKNOWN);
+    let map = bench.send(&GuestCommand::map(3, 0), Fenced::No);
+    assert_eq!(
+        bench.refused(&GuestCommand::unmap(3)),
+        INVALID,
+        "not mapped yet"
+    );
+    bench.job(0, Ok(()));
+    assert_eq!(bench.response(map), Some(MAPPED));
+    let mut bench = Bench::new(Limits {
+        hostmem_bytes: 0,
+        ..Limits::default()
+    });
+    bench.ok(&GuestCommand::blob(1, PAGE));
+    assert_eq!(bench.refused(&GuestCommand::map(1, 0)), INVALID);
+}
+
+#[test]
+fn a_blob_needs_a_new_id_a_size_and_the_pages_of_its_kind() {
+    let mut bench = Bench::with_blobs(1);
+    for (id, mem, size, backed, error) in [
+        (0, HOST3D, PAGE, 0, UNKNOWN),
+        (1, HOST3D, PAGE, 0, UNKNOWN),
+        (2, HOST3D, 0, 0, INVALID),
+        (2, HOST3D, PAGE, 4096, INVALID),
+        (2, GUEST, PAGE, 0, INVALID),
+        (2, GUEST, PAGE, 4095, INVALID),
+        (2, HOST3D_GUEST, PAGE, 0, INVALID),
+        (2, 0, PAGE, 0, INVALID),
+        (2, 4, PAGE, 0, INVALID),
+        (2, HOST3D, u64::MAX, 0, MEMORY),
+    ] {
+        let command = GuestCommand::create_blob(id, mem, 0, size, backed);
+        assert_eq!(bench.refused(&command), error, "{id} {mem} {size} {backed}");
+    }
+    let flags = GuestCommand::create_blob(2, HOST3D, 8, PAGE, 0);
+    assert_eq!(bench.refused(&flags), INVALID);
+    assert_eq!(bench.device.population(), (1, 1, 0));
+}
+
+#[test]
+fn host_memory_has_a_quota_and_guest_memory_does_not_count() {
+    let mut bench = Bench::new(Limits {
+        host_bytes: 4 * PAGE,
+        ..Limits::default()
+    });
+    bench.ok(&GuestCommand::blob(1, 3 * PAGE));
+    assert_eq!(bench.refused(&GuestCommand::blob(2, 2 * PAGE)), MEMORY);
+    bench.ok(&GuestCommand::create_blob(2, GUEST, 0, 9 * PAGE, 9 * 4096));
+    bench.ok(&GuestCommand::create_blob(3, HOST3D_GUEST, 0, PAGE, 4096));
+    assert_eq!(bench.refused(&GuestCommand::blob(4, 1)), MEMORY);
+    bench.ok(&GuestCommand::unref(1));
+    bench.ok(&GuestCommand::blob(4, 3 * PAGE));
+    bench.sim.fails = HostFails::now(errno::ENOMEM);
+    bench.ok(&GuestCommand::unref(4));
+    assert_eq!(bench.refused(&GuestCommand::blob(4, PAGE)), MEMORY);
+    bench.ok(&GuestCommand::blob(4, 3 * PAGE));
+    assert_eq!(bench.device.counters().over_quota, 2);
+}
+
+#[test]
+fn blobs_contexts_and_mappings_have_quotas() {
+    let limits = Limits {
+        resources: 2,
+        contexts: 1,
+        maps: 1,
+        ..Limits::default()
+    };
+    let mut bench = Bench::new(limits);
+    bench.context_with_blobs(1, [1, 2]);
+    assert_eq!(bench.refused(&GuestCommand::blob(3, PAGE)), MEMORY);
+    assert_eq!(bench.refused(&GuestCommand::context(2)), MEMORY);
+    bench.send(&GuestCommand::map(1, 0), Fenced::No);
+    assert_eq!(bench.refused(&GuestCommand::map(2, 16 * PAGE)), MEMORY);
+    bench.ok(&GuestCommand::ctx_destroy(1));
+    bench.ok(&GuestCommand::context(2));
+}
+
+#[test]
+fn a_uuid_is_given_once_and_answered_when_it_is_known() {
+    let mut bench = Bench::with_blobs(2);
+    let uuid = bench.send(&GuestCommand::assign_uuid(1), Fenced::No);
+    assert!(bench.is_pending(uuid));
+    assert_eq!(bench.tasks(), [Task::Share { uuid: [1; 16] }]);
+    bench.job(0, Ok(()));
+    assert_eq!(bench.response(uuid), Some(Response::Uuid([1; 16])));
+    assert_eq!(
+        bench.now(&GuestCommand::assign_uuid(1)),
+        Response::Uuid([1; 16])
+    );
+    assert_eq!(bench.sim.published[&1].0, Some([1; 16]));
+    // A front end that knows no shared objects does not keep it from the bridge.
+    let uuid = bench.send(&GuestCommand::assign_uuid(2), Fenced::No);
+    bench.job(1, Err(errno::EOPNOTSUPP));
+    assert_eq!(bench.response(uuid), Some(Response::Uuid([2; 16])));
+    assert_eq!(bench.refused(&GuestCommand::assign_uuid(3)), UNKNOWN);
+    bench.ok(&GuestCommand::unref(1));
+    bench.ok(&GuestCommand::unref(2));
+    bench.ok(&GuestCommand::ctx_destroy(1));
+    bench.sim.assert_empty();
+}
+
+#[test]
+fn a_blob_destroyed_while_it_is_being_named_is_unshared() {
+    let mut bench = Bench::with_blobs(1);
+    let uuid = bench.send(&GuestCommand::assign_uuid(1), Fenced::Global(1));
+    bench.ok(&GuestCommand::unref(1));
+    bench.job(0, Ok(()));
+    assert_eq!(bench.response(uuid), Some(Response::Uuid([1; 16])));
+    bench.ok(&GuestCommand::ctx_destroy(1));
+    bench.sim.assert_empty();
+}
+
+#[test]
+fn a_blob_is_attached_until_it_is_detached_however_often() {
+    let mut bench = Bench::with_blobs(1);
+    bench.ok(&GuestCommand::attach(1, 1));
+    bench.ok(&GuestCommand::detach(1, 1));
+    assert_eq!(bench.refused(&GuestCommand::detach(1, 1)), UNKNOWN);
+    assert_eq!(bench.refused(&GuestCommand::attach(1, 7)), UNKNOWN);
+    let no_context = ResponseError::InvalidContextId;
+    assert_eq!(bench.refused(&GuestCommand::attach(2, 1)), no_context);
+    assert_eq!(bench.refused(&GuestCommand::detach(2, 1)), no_context);
+    assert_eq!(bench.refused(&GuestCommand::unref(7)), UNKNOWN);
+}

@@ -1,0 +1,328 @@
+//! A naive model of the device, written from the specification: vectors, and a look at everything
+//! each time. It says what must have been answered, recorded and asked for after each operation.
+
+mod commands;
+mod events;
+mod operations;
+mod steps;
+mod verify;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stile_core::{Chain, Errno, Limits, WaitId};
+use stile_wire::gpu::{Response, Timeline};
+use stile_wire::sync::{RecordFlags, StatusRecord};
+
+pub(crate) use steps::{
+    Command, Ending, FenceId, Fencing, Step, blob_again, boot, context_again, steps,
+};
+
+use crate::sim::{Fenced, GuestCommand, HostFails, Kernel, Reservation, SyncFile, Task};
+
+/// An answer that the device must give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Expected {
+    ctx_id: u32,
+    fence: Option<(Timeline, u64)>,
+    response: Response,
+    /// Status records before it.
+    records: usize,
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Signalled,
+    Deadline,
+    WatchFailed,
+}
+
+/// An EXPORT or WAIT.
+#[derive(Clone, Debug)]
+struct ModelWait {
+    file: SyncFile,
+    id: WaitId,
+    ended: Option<Ended>,
+    /// The context whose status blob it is told to.
+    context: u64,
+    record: StatusRecord,
+}
+
+/// A fence on a timeline, answered or not.
+#[derive(Debug)]
+struct ModelFence {
+    chain: Chain,
+    id: u64,
+    answer: Expected,
+    deadline_ns: u64,
+    /// Indices of `Model::waits`.
+    waits: Vec<usize>,
+    /// The job that it waits for, while it does.
+    job: Option<usize>,
+    answered: bool,
+}
+
+/// A timeline; it stays in the model when its context is gone.
+#[derive(Debug, Default)]
+struct Line {
+    last: Option<u64>,
+    fences: Vec<ModelFence>,
+}
+
+/// Whom a job's end is told.
+#[derive(Clone, Copy, Debug)]
+enum Promise {
+    Nobody,
+    Command(Chain),
+    Fence { line: usize, nth: usize },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Errand {
+    Map { blob: u64, offset: u64 },
+    Unmap { blob: u64 },
+    Share { uuid: [u8; 16] },
+    OfAnotherLife,
+}
+
+/// A request to the front end. Its index is its index in `Sim::jobs`.
+#[derive(Debug)]
+struct ModelJob {
+    task: Task,
+    errand: Errand,
+    promise: Promise,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct ModelStatus {
+    resource_id: u32,
+    offset: usize,
+    capacity: u64,
+    seq: u64,
+}
+
+#[derive(Debug)]
+struct ModelContext {
+    /// Never the same for two contexts.
+    life: u64,
+    operations: bool,
+    resources: BTreeSet<u32>,
+    cookies: BTreeMap<u64, SyncFile>,
+    status: Option<ModelStatus>,
+    /// Indices of `Model::lines`.
+    rings: BTreeMap<u8, usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mapping {
+    None,
+    Changing,
+    At(u64),
+}
+
+#[derive(Debug)]
+struct ModelBlob {
+    life: u64,
+    size: u64,
+    host_memory: bool,
+    mappable: bool,
+    mapping: Mapping,
+    uuid: Option<[u8; 16]>,
+    reservation: Reservation,
+    /// As much as was ever written.
+    bytes: Vec<u8>,
+}
+
+/// What the device must be like.
+#[derive(Debug)]
+pub(crate) struct Model {
+    limits: Limits,
+    now_ns: u64,
+    /// The host's fences, kept apart from the simulated host's own.
+    kernel: Kernel,
+    contexts: BTreeMap<u32, ModelContext>,
+    blobs: BTreeMap<u32, ModelBlob>,
+    lines: Vec<Line>,
+    global: usize,
+    waits: Vec<ModelWait>,
+    jobs: Vec<ModelJob>,
+    /// Places in the hostmem region that are taken: bytes by offset.
+    region: BTreeMap<u64, u64>,
+    lives: u64,
+    uuids: u8,
+    /// Commands that wait for a job, without a fence.
+    unfenced: BTreeMap<Chain, Expected>,
+    /// What the operation that goes on must make the device answer.
+    expected: BTreeMap<Chain, Expected>,
+    host_fails: HostFails,
+    records: usize,
+    stale: u64,
+    late: u64,
+    overdue: u64,
+    replies: u64,
+}
+
+impl Model {
+    pub(crate) fn new(limits: Limits, now_ns: u64) -> Self {
+        Self {
+            limits,
+            now_ns,
+            kernel: Kernel::default(),
+            contexts: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+            lines: vec![Line::default()],
+            global: 0,
+            waits: Vec::new(),
+            jobs: Vec::new(),
+            region: BTreeMap::new(),
+            lives: 0,
+            uuids: 0,
+            unfenced: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            host_fails: HostFails::default(),
+            records: 0,
+            stale: 0,
+            late: 0,
+            overdue: 0,
+            replies: 0,
+        }
+    }
+
+    fn new_life(&mut self) -> u64 {
+        self.lives += 1;
+        self.lives
+    }
+
+    fn new_line(&mut self) -> usize {
+        self.lines.push(Line::default());
+        self.lines.len() - 1
+    }
+
+    /// Fences that are not answered.
+    fn pending(&self) -> usize {
+        let fences = self.lines.iter().flat_map(|line| &line.fences);
+        fences.filter(|fence| !fence.answered).count()
+    }
+
+    fn fds(&self) -> usize {
+        let cookies: usize = self
+            .contexts
+            .values()
+            .map(|context| context.cookies.len())
+            .sum();
+        let waits = self.waits.iter().filter(|wait| wait.ended.is_none());
+        self.blobs.len() + cookies + waits.count()
+    }
+
+    fn host_bytes(&self) -> u64 {
+        let blobs = self.blobs.values().filter(|blob| blob.host_memory);
+        blobs.map(|blob| blob.size).sum()
+    }
+
+    /// The next call of the host that can fail.
+    fn host_call(&mut self) -> Result<(), Errno> {
+        self.host_fails.call()
+    }
+
+    fn is_done(&self, fence: &ModelFence) -> bool {
+        fence.job.is_none()
+            && fence
+                .waits
+                .iter()
+                .all(|wait| self.waits[*wait].ended.is_some())
+    }
+
+    /// Answers from the head of a timeline, as far as it goes.
+    fn flush(&mut self, line: usize) {
+        for nth in 0..self.lines[line].fences.len() {
+            let fence = &self.lines[line].fences[nth];
+            if fence.answered {
+                continue;
+            }
+            if !self.is_done(fence) {
+                return;
+            }
+            let (chain, answer) = (fence.chain, fence.answer);
+            self.lines[line].fences[nth].answered = true;
+            self.expect(chain, answer);
+        }
+    }
+
+    fn expect(&mut self, chain: Chain, mut answer: Expected) {
+        answer.records = self.records;
+        self.replies += 1;
+        let before = self.expected.insert(chain, answer);
+        assert!(before.is_none(), "the model answers {chain:?} twice");
+    }
+
+    /// Writes a record to the status blob of a context, if that still lives and has one.
+    fn record(&mut self, life: u64, mut record: StatusRecord) {
+        let mut contexts = self.contexts.values_mut();
+        let Some(context) = contexts.find(|context| context.life == life) else {
+            return;
+        };
+        let Some(status) = &mut context.status else {
+            return;
+        };
+        status.seq += 1;
+        self.records += 1;
+        record.seq = status.seq.into();
+        let blob = self
+            .blobs
+            .get_mut(&status.resource_id)
+            .expect("a status blob's blob");
+        verify::write_record(&mut blob.bytes[status.offset..], status.capacity, &record);
+    }
+
+    /// Ends a wait and tells the context.
+    fn end_wait(&mut self, nth: usize, how: Ended, errno: Option<Errno>, signalled_ns: u64) {
+        let wait = &mut self.waits[nth];
+        assert!(wait.ended.is_none());
+        wait.ended = Some(how);
+        let (life, mut record) = (wait.context, wait.record);
+        record.errno = errno.map_or(0, |errno| errno.0).into();
+        let flags = match (how, errno) {
+            (Ended::Deadline, _) => RecordFlags::DEADLINE,
+            (Ended::Signalled, Some(_)) => RecordFlags::HOST_ERROR,
+            _ => RecordFlags::empty(),
+        };
+        record.flags = flags.bits().into();
+        record.done_ns = self.now_ns.into();
+        record.signalled_ns = signalled_ns.into();
+        self.record(life, record);
+    }
+}
+
+/// A command on its way through the model.
+struct Turn<'a> {
+    chain: Chain,
+    command: &'a GuestCommand,
+    fenced: Fenced,
+    /// The timeline of its fence.
+    line: Option<usize>,
+}
+
+impl Turn<'_> {
+    fn answer(&self, response: Response) -> Expected {
+        let ctx_id = self.command.ctx_id;
+        let fence = match self.fenced {
+            Fenced::No | Fenced::RingOnly(_) => None,
+            Fenced::Global(id) => Some((Timeline::Global, id)),
+            Fenced::Ring(ring_idx, id) => Some((Timeline::Ring { ctx_id, ring_idx }, id)),
+        };
+        Expected {
+            ctx_id,
+            fence,
+            response,
+            records: 0,
+        }
+    }
+
+    fn ring(&self) -> u8 {
+        match self.fenced {
+            Fenced::No | Fenced::Global(_) => 0,
+            Fenced::RingOnly(ring) | Fenced::Ring(ring, _) => ring,
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! What the model makes of a submission.
+
+use stile_core::{Errno, WaitId, errno};
+use stile_wire::gpu::{Response, ResponseError};
+use stile_wire::sync::{Access, StatusRecord};
+
+use super::steps::Piece;
+use super::{Model, ModelStatus, ModelWait, Turn, verify};
+use crate::sim::{Kernel, Sim, SyncFile, record};
+
+const INVALID: Response = Response::Err(ResponseError::InvalidParameter);
+
+/// What an operation leaves to be done.
+enum Done {
+    Now,
+    Waits(SyncFile),
+}
+
+/// A submission as the model runs it.
+struct Run {
+    context: u64,
+    ctx_id: u32,
+    ring: u8,
+    fenced: bool,
+    /// Indices of `Model::waits`.
+    waits: Vec<usize>,
+}
+
+fn access(bits: u32) -> Result<Access, Errno> {
+    let access = Access::from_bits(bits).filter(|access| !access.is_empty());
+    access.ok_or(errno::EINVAL)
+}
+
+fn named(cookie: u64) -> Result<u64, Errno> {
+    if cookie == 0 {
+        Err(errno::EINVAL)
+    } else {
+        Ok(cookie)
+    }
+}
+
+/// The code, cookie and resource that a record of the piece names.
+fn names(piece: Piece) -> (u8, u64, u32) {
+    match piece {
+        Piece::Export {
+            resource, cookie, ..
+        } => (0x80, cookie, resource),
+        Piece::Import {
+            resource, cookie, ..
+        } => (0x81, cookie, resource),
+        Piece::Merge { cookie, .. } => (0x82, cookie, 0),
+        Piece::Wait { cookie } => (0x83, cookie, 0),
+        Piece::Drop { cookie } | Piece::WrongRing { cookie } => (0x84, cookie, 0),
+        Piece::Status { resource, .. } => (0x85, 0, resource),
+        Piece::Unknown => (0xbf, 0, 0),
+        Piece::WrongSize => (0x80, 0, 0),
+        Piece::Broken => (0x84, 0, 0),
+    }
+}
+
+impl Model {
+    /// The response to a submission, and the waits that its fence has.
+    pub(super) fn submit(
+        &mut self,
+        turn: &Turn<'_>,
+        pieces: &[Piece],
+        cut_short: bool,
+    ) -> (Response, Vec<usize>) {
+        let Some(context) = self.contexts.get(&turn.command.ctx_id) else {
+            return (Response::Err(ResponseError::InvalidContextId), Vec::new());
+        };
+        if !context.operations && (cut_short || !pieces.is_empty()) {
+            return (Response::Err(ResponseError::Unspec), Vec::new());
+        }
+        let mut run = Run {
+            context: context.life,
+            ctx_id: turn.command.ctx_id,
+            ring: turn.ring(),
+            fenced: turn.line.is_some(),
+            waits: Vec::new(),
+        };
+        let ring = run.ring;
+        let bytes: usize = pieces.iter().map(|piece| piece.encode(ring, 0).len()).sum();
+        // What is cut short has claimed eight bytes more.
+        let claimed = bytes + if cut_short { 8 } else { 0 };
+        let uncut = if claimed > self.limits.submit_bytes as usize {
+            Some(errno::E2BIG)
+        } else {
+            cut_short.then_some(errno::EBADMSG)
+        };
+        if let Some(errno) = uncut {
+            self.note(&run, record(0, 0, 0, errno.0));
+            return (INVALID, Vec::new());
+        }
+        let mut over_quota = false;
+        for (nth, piece) in pieces.iter().enumerate() {
+            let (cmd, cookie, resource) = names(*piece);
+            let mut record = record(0, cmd, nth as u32, 0);
+            record.cookie = cookie.into();
+            record.resource_id = resource.into();
+            if matches!(piece, Piece::Broken) {
+                record.errno = errno::EBADMSG.0.into();
+                self.note(&run, record);
+                return (INVALID, run.waits);
+            }
+            let other_ring = u8::from(matches!(piece, Piece::WrongRing { .. }));
+            record.ring_idx = ring.wrapping_add(other_ring);
+            if nth == self.limits.operations as usize {
+                record.errno = errno::E2BIG.0.into();
+                self.note_of(&run, record);
+                return (INVALID, run.waits);
+            }
+            match self.operation(&run, *piece) {
+                Ok(Done::Now) => self.note_of(&run, record),
+                Ok(Done::Waits(file)) => {
+                    record.taken_ns = self.now_ns.into();
+                    run.waits.push(self.waits.len());
+                    let id = WaitId::from_bits(u64::MAX).expect("a name for a moment");
+                    let context = run.context;
+                    self.waits.push(ModelWait {
+                        file,
+                        id,
+                        ended: None,
+                        context,
+                        record,
+                    });
+                }
+                Err(error) => {
+                    over_quota |= error == errno::EDQUOT;
+                    record.errno = error.0.into();
+                    self.note_of(&run, record);
+                }
+            }
+        }
+        let response = if over_quota {
+            Response::Err(ResponseError::OutOfMemory)
+        } else {
+            Response::Ok
+        };
+        (response, run.waits)
+    }
+
+    /// The record of what is over, about the submission's ring.
+    fn note(&mut self, run: &Run, mut record: StatusRecord) {
+        record.ring_idx = run.ring;
+        self.note_of(run, record);
+    }
+
+    fn note_of(&mut self, run: &Run, mut record: StatusRecord) {
+        record.taken_ns = self.now_ns.into();
+        record.done_ns = self.now_ns.into();
+        self.record(run.context, record);
+    }
+
+    fn operation(&mut self, run: &Run, piece: Piece) -> Result<Done, Errno> {
+        match piece {
+            Piece::Export {
+                resource,
+                access: bits,
+                cookie,
+            } => {
+                let access = access(bits)?;
+                self.room_for_cookie(run, cookie)?;
+                self.room_for_wait(run)?;
+                self.room_for_fds(usize::from(cookie != 0) + usize::from(run.fenced))?;
+                self.attached(run, resource)?;
+                self.host_call()?;
+                let file = self.export(resource, access);
+                if run.fenced {
+                    self.host_call()?;
+                }
+                if cookie != 0 {
+                    self.context(run).cookies.insert(cookie, file.clone());
+                }
+                Ok(if run.fenced {
+                    Done::Waits(file)
+                } else {
+                    Done::Now
+                })
+            }
+            Piece::Import {
+                resource,
+                access: bits,
+                cookie,
+            } => {
+                let access = access(bits)?;
+                let file = self.cookie(run, named(cookie)?)?;
+                self.attached(run, resource)?;
+                self.host_call()?;
+                self.import(resource, access, &file);
+                Ok(Done::Now)
+            }
+            Piece::Merge {
+                first,
+                second,
+                cookie,
+            } => {
+                for cookie in [first, second, cookie] {
+                    named(cookie)?;
+                }
+                self.room_for_cookie(run, cookie)?;
+                self.room_for_fds(1)?;
+                let mut both = self.cookie(run, first)?;
+                both.extend(self.cookie(run, second)?);
+                self.host_call()?;
+                self.context(run).cookies.insert(cookie, both);
+                Ok(Done::Now)
+            }
+            Piece::Wait { cookie } => {
+                named(cookie)?;
+                if !run.fenced {
+                    return Err(errno::EINVAL);
+                }
+                self.room_for_wait(run)?;
+                self.room_for_fds(1)?;
+                let file = self.cookie(run, cookie)?;
+                self.host_call()?;
+                Ok(Done::Waits(file))
+            }
+            Piece::Drop { cookie } => {
+                let gone = self.context(run).cookies.remove(&named(cookie)?);
+                gone.map(|_| Done::Now).ok_or(errno::ENOENT)
+            }
+            Piece::Status {
+                resource,
+                offset,
+                size,
+            } => {
+                self.bind(run, resource, offset, size)?;
+                Ok(Done::Now)
+            }
+            Piece::WrongRing { .. } | Piece::WrongSize | Piece::Broken => Err(errno::EINVAL),
+            Piece::Unknown => Err(errno::ENOSYS),
+        }
+    }
+
+    fn context(&mut self, run: &Run) -> &mut super::ModelContext {
+        self.contexts
+            .get_mut(&run.ctx_id)
+            .expect("the submission's context")
+    }
+
+    fn cookie(&mut self, run: &Run, cookie: u64) -> Result<SyncFile, Errno> {
+        self.context(run)
+            .cookies
+            .get(&cookie)
+            .cloned()
+            .ok_or(errno::ENOENT)
+    }
+
+    fn attached(&mut self, run: &Run, resource: u32) -> Result<(), Errno> {
+        let attached = self.context(run).resources.contains(&resource);
+        attached.then_some(()).ok_or(errno::ENOENT)
+    }
+
+    fn room_for_cookie(&mut self, run: &Run, cookie: u64) -> Result<(), Errno> {
+        let most = self.limits.cookies as usize;
+        let cookies = &self.context(run).cookies;
+        if cookie == 0 {
+            Ok(())
+        } else if cookies.contains_key(&cookie) {
+            Err(errno::EEXIST)
+        } else if cookies.len() == most {
+            Err(errno::EDQUOT)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn room_for_wait(&self, run: &Run) -> Result<(), Errno> {
+        let full = self.pending() >= self.limits.pending_fences as usize;
+        if run.fenced && run.waits.is_empty() && full {
+            Err(errno::EDQUOT)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn room_for_fds(&self, more: usize) -> Result<(), Errno> {
+        let full = self.fds() + more > self.limits.fds as usize;
+        if full { Err(errno::EMFILE) } else { Ok(()) }
+    }
+
+    fn bind(&mut self, run: &Run, resource: u32, offset: u64, size: u64) -> Result<(), Errno> {
+        if resource == 0 {
+            self.context(run).status = None;
+            return Ok(());
+        }
+        self.attached(run, resource)?;
+        let fits = offset + size <= self.blobs[&resource].size;
+        if !fits || !offset.is_multiple_of(64) || !(128..=65536).contains(&size) {
+            return Err(errno::EINVAL);
+        }
+        self.host_call()?;
+        let (offset, size) = (offset as usize, size as usize);
+        let bytes = &mut self
+            .blobs
+            .get_mut(&resource)
+            .expect("an attached blob")
+            .bytes;
+        bytes.resize(bytes.len().max(offset + size), 0);
+        let capacity = verify::write_header(&mut bytes[offset..offset + size]);
+        let status = ModelStatus {
+            resource_id: resource,
+            offset,
+            capacity,
+            seq: 0,
+        };
+        self.context(run).status = Some(status);
+        Ok(())
+    }
+
+    fn export(&self, resource: u32, access: Access) -> SyncFile {
+        self.blobs[&resource]
+            .reservation
+            .export(&self.kernel, access)
+    }
+
+    fn import(&mut self, resource: u32, access: Access, file: &SyncFile) {
+        let kernel: &Kernel = &self.kernel;
+        let blob = self.blobs.get_mut(&resource).expect("an attached blob");
+        blob.reservation.import(kernel, access, file);
+    }
+
+    /// The device has watched what its new waits wait for, in their order and nothing else.
+    pub(crate) fn adopt_watches(&mut self, sim: &mut Sim) {
+        let new = std::mem::take(&mut sim.new_watches);
+        let first = self
+            .waits
+            .len()
+            .checked_sub(new.len())
+            .expect("as many waits as watches");
+        let unnamed = WaitId::from_bits(u64::MAX);
+        for (wait, (id, file)) in self.waits[first..].iter_mut().zip(new) {
+            assert_eq!(Some(wait.id), unnamed, "a watch without a wait");
+            assert_eq!(wait.file, file, "the fences of {wait:?}");
+            wait.id = id;
+        }
+        let all = self.waits.iter().all(|wait| Some(wait.id) != unnamed);
+        assert!(all, "a wait without a watch");
+    }
+}

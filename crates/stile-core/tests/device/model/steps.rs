@@ -1,0 +1,449 @@
+//! The operations of the property: what a guest, a host GPU, a front end and time may do.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use stile_wire::sync::{
+    Access, encode_drop, encode_export, encode_import, encode_merge, encode_status, encode_wait,
+};
+
+/// Which id a fence gets, counted from the last of the whole device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum FenceId {
+    Next,
+    Skip,
+    Same,
+    Back(u64),
+}
+
+/// How a command is fenced.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fencing {
+    No,
+    RingOnly(u8),
+    Global(FenceId),
+    Ring(u8, FenceId),
+}
+
+/// A piece of a submission. Its tag is its number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Piece {
+    Export {
+        resource: u32,
+        access: u32,
+        cookie: u64,
+    },
+    Import {
+        resource: u32,
+        access: u32,
+        cookie: u64,
+    },
+    Merge {
+        first: u64,
+        second: u64,
+        cookie: u64,
+    },
+    Wait {
+        cookie: u64,
+    },
+    Drop {
+        cookie: u64,
+    },
+    Status {
+        resource: u32,
+        offset: u64,
+        size: u64,
+    },
+    /// An operation for the ring after the submission's.
+    WrongRing {
+        cookie: u64,
+    },
+    /// A code of no operation.
+    Unknown,
+    /// Eight bytes of EXPORT.
+    WrongSize,
+    /// From here on nothing can be cut.
+    Broken,
+}
+
+/// A command of the guest.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    CtxCreate {
+        ctx: u32,
+        capset: u32,
+    },
+    CtxDestroy {
+        ctx: u32,
+    },
+    Attach {
+        ctx: u32,
+        resource: u32,
+    },
+    Detach {
+        ctx: u32,
+        resource: u32,
+    },
+    Blob {
+        resource: u32,
+        mem: u32,
+        mappable: bool,
+        size: u64,
+    },
+    Unref {
+        resource: u32,
+    },
+    AssignUuid {
+        resource: u32,
+        ctx: u32,
+    },
+    Map {
+        resource: u32,
+        ctx: u32,
+        offset: u64,
+    },
+    Unmap {
+        resource: u32,
+        ctx: u32,
+    },
+    Submit {
+        ctx: u32,
+        pieces: Vec<Piece>,
+        cut_short: bool,
+    },
+    DisplayInfo {
+        ctx: u32,
+    },
+    Unknown {
+        ctx: u32,
+    },
+}
+
+/// How a test ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ending {
+    /// The host signals everything.
+    Signals,
+    /// The host signals nothing more.
+    Deadlines,
+}
+
+/// One operation of the property.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Guest(Command, Fencing),
+    /// A host GPU begins to read or write a buffer.
+    HostWork {
+        resource: u32,
+        access: u32,
+    },
+    /// One of the host's pending fences signals.
+    Signal {
+        nth: usize,
+        error: bool,
+    },
+    /// The device hears of one signalled watch.
+    Deliver {
+        nth: usize,
+        fresh: bool,
+    },
+    /// The device hears of all of them.
+    DeliverAll,
+    /// The device hears again of a watch that is over.
+    DeliverAgain {
+        nth: usize,
+    },
+    /// A watch cannot be kept up.
+    WatchFails {
+        nth: usize,
+    },
+    /// The front end has done a job.
+    Job {
+        nth: usize,
+        done: bool,
+    },
+    /// The front end says so again.
+    JobAgain {
+        nth: usize,
+    },
+    Pass {
+        ms: u64,
+    },
+    /// Of the host's next calls that can fail, one does.
+    HostFails {
+        errno: u32,
+        after: u32,
+    },
+    /// The device is reset, and is booted again.
+    Reset,
+    /// The guest boots: see [`boot`].
+    Boot,
+    /// See [`context_again`].
+    ContextAgain {
+        ctx: u32,
+    },
+    /// See [`blob_again`].
+    BlobAgain {
+        resource: u32,
+    },
+}
+
+impl Piece {
+    pub(crate) fn encode(self, ring: u8, tag: u32) -> Vec<u8> {
+        let access = |bits| Access::from_bits_retain(bits);
+        match self {
+            Self::Export {
+                resource,
+                access: bits,
+                cookie,
+            } => encode_export(ring, tag, resource, access(bits), cookie).to_vec(),
+            Self::Import {
+                resource,
+                access: bits,
+                cookie,
+            } => encode_import(ring, tag, resource, access(bits), cookie).to_vec(),
+            Self::Merge {
+                first,
+                second,
+                cookie,
+            } => encode_merge(ring, tag, first, second, cookie).to_vec(),
+            Self::Wait { cookie } => encode_wait(ring, tag, cookie).to_vec(),
+            Self::Drop { cookie } => encode_drop(ring, tag, cookie).to_vec(),
+            Self::Status {
+                resource,
+                offset,
+                size,
+            } => encode_status(ring, tag, resource, offset, size).to_vec(),
+            Self::WrongRing { cookie } => encode_drop(ring.wrapping_add(1), tag, cookie).to_vec(),
+            Self::Unknown => {
+                let mut bytes = encode_drop(ring, tag, 1).to_vec();
+                bytes[0] = 0xbf;
+                bytes
+            }
+            Self::WrongSize => {
+                let mut bytes = encode_drop(ring, tag, 1)[..8].to_vec();
+                (bytes[0], bytes[2]) = (0x80, 8);
+                bytes
+            }
+            Self::Broken => {
+                let mut bytes = encode_drop(ring, tag, 1).to_vec();
+                bytes[2] = 12;
+                bytes
+            }
+        }
+    }
+}
+
+fn ctx() -> impl Strategy<Value = u32> {
+    prop_oneof![30 => Just(1_u32), 12 => Just(2), 1 => Just(3), 1 => Just(0)]
+}
+
+fn resource() -> impl Strategy<Value = u32> {
+    prop_oneof![20 => Just(1_u32), 15 => Just(2), 2 => Just(3), 1 => Just(0)]
+}
+
+/// Those that operations make are seldom there, those that they name often.
+fn new_cookie() -> impl Strategy<Value = u64> {
+    prop_oneof![20 => 1_u64..=8, 1 => Just(0)]
+}
+
+fn cookie() -> impl Strategy<Value = u64> {
+    prop_oneof![20 => 1_u64..=2, 6 => 3_u64..=6, 1 => Just(0)]
+}
+
+fn access() -> impl Strategy<Value = u32> {
+    prop_oneof![40 => 1_u32..=3, 1 => Just(0), 1 => Just(5)]
+}
+
+fn ring() -> impl Strategy<Value = u8> {
+    prop_oneof![40 => 0_u8..=1, 3 => Just(63), 1 => Just(64), 1 => Just(255)]
+}
+
+fn fence_id() -> impl Strategy<Value = FenceId> {
+    prop_oneof![
+        24 => Just(FenceId::Next),
+        2 => Just(FenceId::Skip),
+        1 => Just(FenceId::Same),
+        1 => (1_u64..6).prop_map(FenceId::Back),
+    ]
+}
+
+fn fencing() -> impl Strategy<Value = Fencing> {
+    prop_oneof![
+        4 => Just(Fencing::No),
+        1 => ring().prop_map(Fencing::RingOnly),
+        3 => fence_id().prop_map(Fencing::Global),
+        12 => (ring(), fence_id()).prop_map(|(ring, id)| Fencing::Ring(ring, id)),
+    ]
+}
+
+fn piece() -> impl Strategy<Value = Piece> {
+    let offset = prop_oneof![8 => Just(0_u64), 2 => Just(192), 1 => Just(32), 1 => Just(8128)];
+    let size = prop_oneof![8 => Just(256_u64), 3 => 127_u64..=192, 1 => Just(8192), 1 => Just(0)];
+    prop_oneof![
+        24 => (resource(), access(), new_cookie()).prop_map(|(resource, access, cookie)| {
+            Piece::Export { resource, access, cookie }
+        }),
+        12 => (resource(), access())
+            .prop_map(|(resource, access)| Piece::Export { resource, access, cookie: 0 }),
+        8 => (resource(), access(), cookie()).prop_map(|(resource, access, cookie)| {
+            Piece::Import { resource, access, cookie }
+        }),
+        8 => (cookie(), cookie(), new_cookie())
+            .prop_map(|(first, second, cookie)| Piece::Merge { first, second, cookie }),
+        16 => cookie().prop_map(|cookie| Piece::Wait { cookie }),
+        5 => cookie().prop_map(|cookie| Piece::Drop { cookie }),
+        4 => (resource(), offset, size).prop_map(|(resource, offset, size)| {
+            Piece::Status { resource, offset, size }
+        }),
+        1 => cookie().prop_map(|cookie| Piece::WrongRing { cookie }),
+        1 => Just(Piece::Unknown),
+        1 => Just(Piece::WrongSize),
+        1 => Just(Piece::Broken),
+    ]
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let page = 4096_u64;
+    let size = prop_oneof![
+        10 => (2_u64..=3).prop_map(move |pages| pages * page),
+        2 => Just(2 * page - 1),
+        1 => Just(0),
+        1 => Just(50 * page),
+    ];
+    let offset = prop_oneof![10 => (0_u64..=5).prop_map(move |at| at * page), 1 => Just(7)];
+    let capset = prop_oneof![20 => Just(30_u32), 2 => Just(0), 1 => Just(5)];
+    prop_oneof![
+        4 => (ctx(), capset).prop_map(|(ctx, capset)| Command::CtxCreate { ctx, capset }),
+        1 => ctx().prop_map(|ctx| Command::CtxDestroy { ctx }),
+        8 => (ctx(), resource()).prop_map(|(ctx, resource)| Command::Attach { ctx, resource }),
+        1 => (ctx(), resource()).prop_map(|(ctx, resource)| Command::Detach { ctx, resource }),
+        4 => (resource(), 1_u32..=3, prop::bool::weighted(0.8), size).prop_map(
+            |(resource, mem, mappable, size)| Command::Blob { resource, mem, mappable, size }
+        ),
+        1 => resource().prop_map(|resource| Command::Unref { resource }),
+        1 => (resource(), ctx())
+            .prop_map(|(resource, ctx)| Command::AssignUuid { resource, ctx }),
+        6 => (resource(), ctx(), offset).prop_map(|(resource, ctx, offset)| {
+            Command::Map { resource, ctx, offset }
+        }),
+        3 => (resource(), ctx()).prop_map(|(resource, ctx)| Command::Unmap { resource, ctx }),
+        50 => (ctx(), vec(piece(), 0..6), prop::bool::weighted(0.02)).prop_map(
+            |(ctx, pieces, cut_short)| Command::Submit { ctx, pieces, cut_short }
+        ),
+        1 => ctx().prop_map(|ctx| Command::DisplayInfo { ctx }),
+        1 => ctx().prop_map(|ctx| Command::Unknown { ctx }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let nth = 0_usize..8;
+    let time = prop_oneof![4 => 0_u64..600, 1 => 900_u64..1_100];
+    let errno = prop::sample::select(vec![9_u32, 12, 22, 24, 28, 95, 122]);
+    prop_oneof![
+        30 => (command(), fencing()).prop_map(|(command, fencing)| Step::Guest(command, fencing)),
+        12 => (1_u32..=2, 1_u32..=2)
+            .prop_map(|(resource, access)| Step::HostWork { resource, access }),
+        6 => (nth.clone(), prop::bool::weighted(0.1))
+            .prop_map(|(nth, error)| Step::Signal { nth, error }),
+        5 => (nth.clone(), any::<bool>()).prop_map(|(nth, fresh)| Step::Deliver { nth, fresh }),
+        2 => Just(Step::DeliverAll),
+        1 => nth.clone().prop_map(|nth| Step::DeliverAgain { nth }),
+        1 => nth.clone().prop_map(|nth| Step::WatchFails { nth }),
+        4 => (nth.clone(), prop::bool::weighted(0.8))
+            .prop_map(|(nth, done)| Step::Job { nth, done }),
+        1 => nth.prop_map(|nth| Step::JobAgain { nth }),
+        4 => time.prop_map(|ms| Step::Pass { ms }),
+        1 => (errno, 0_u32..3).prop_map(|(errno, after)| Step::HostFails { errno, after }),
+        1 => (1_u32..=2).prop_map(|ctx| Step::ContextAgain { ctx }),
+        1 => (1_u32..=2).prop_map(|resource| Step::BlobAgain { resource }),
+        1 => prop::bool::weighted(0.2)
+            .prop_map(|reset| if reset { Step::Reset } else { Step::DeliverAll }),
+    ]
+}
+
+fn guest(command: Command) -> Step {
+    Step::Guest(command, Fencing::No)
+}
+
+/// A buffer with work of the host on it; its last page is not whole.
+fn blob(resource: u32) -> [Step; 2] {
+    let size = 4096 * u64::from(1 + resource) - 1;
+    let blob = Command::Blob {
+        resource,
+        mem: 2,
+        mappable: true,
+        size,
+    };
+    [
+        guest(blob),
+        Step::HostWork {
+            resource,
+            access: resource,
+        },
+    ]
+}
+
+/// A context with both buffers, a status blob and two cookies.
+fn context(ctx: u32) -> [Step; 4] {
+    let pieces = vec![
+        Piece::Status {
+            resource: ctx,
+            offset: 512,
+            size: 256,
+        },
+        Piece::Export {
+            resource: 1,
+            access: 1,
+            cookie: 1,
+        },
+        Piece::Export {
+            resource: 2,
+            access: 2,
+            cookie: 2,
+        },
+    ];
+    [
+        guest(Command::CtxCreate { ctx, capset: 30 }),
+        guest(Command::Attach { ctx, resource: 1 }),
+        guest(Command::Attach { ctx, resource: 2 }),
+        guest(Command::Submit {
+            ctx,
+            pieces,
+            cut_short: false,
+        }),
+    ]
+}
+
+/// What makes most of the operations possible.
+pub(crate) fn boot() -> Vec<Step> {
+    [blob(1), blob(2)]
+        .into_iter()
+        .flatten()
+        .chain(context(1))
+        .chain(context(2))
+        .collect()
+}
+
+/// A context is destroyed, and another one gets its id.
+pub(crate) fn context_again(ctx: u32) -> Vec<Step> {
+    [guest(Command::CtxDestroy { ctx })]
+        .into_iter()
+        .chain(context(ctx))
+        .collect()
+}
+
+/// A blob is destroyed, and another one gets its id.
+pub(crate) fn blob_again(resource: u32) -> Vec<Step> {
+    [guest(Command::Unref { resource })]
+        .into_iter()
+        .chain(blob(resource))
+        .collect()
+}
+
+/// A life of a device.
+pub(crate) fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
+    (prop::bool::weighted(0.9), vec(step(), 1..most)).prop_map(|(booted, steps)| {
+        let boot = booted.then_some(Step::Boot);
+        boot.into_iter().chain(steps).collect()
+    })
+}

@@ -1,0 +1,216 @@
+//! What must be true after every operation.
+
+use stile_core::{Chain, Device};
+use stile_wire::sync::{StatusHeader, StatusRecord};
+use zerocopy::IntoBytes;
+
+use super::{Ended, Model, ModelFence};
+use crate::sim::Sim;
+
+/// Writes the header of a status blob over its zeroed memory, and says how many records it has.
+pub(super) fn write_header(bytes: &mut [u8]) -> u64 {
+    bytes.fill(0);
+    let capacity = (bytes.len() as u64 - 64) / 64;
+    let header = StatusHeader {
+        magic: 0x4c49_5453.into(),
+        version: 1.into(),
+        capacity: (capacity as u32).into(),
+        record_bytes: 64.into(),
+        head: 0.into(),
+        reserved: [0.into(); 5],
+    };
+    bytes[..64].copy_from_slice(header.as_bytes());
+    capacity
+}
+
+/// Writes a record at its place, and the head.
+pub(super) fn write_record(bytes: &mut [u8], capacity: u64, record: &StatusRecord) {
+    let seq = record.seq.get();
+    let at = 64 + ((seq - 1) % capacity) as usize * 64;
+    bytes[at..at + 64].copy_from_slice(record.as_bytes());
+    bytes[16..24].copy_from_slice(&seq.to_le_bytes());
+}
+
+impl Model {
+    /// Compares the device and its host with the model. To be called after every operation.
+    pub(crate) fn verify_invariants(&mut self, device: &Device<Sim>, sim: &mut Sim) {
+        device.check().expect("the device is whole");
+        self.never_early(sim);
+        self.never_out_of_order(sim);
+        self.answers_are_those_expected(sim);
+        self.never_lost(device, sim);
+        self.deadlines(device);
+        self.memory(sim);
+        self.front_end(sim);
+        self.counts(device, sim);
+    }
+
+    fn fence_of(&self, chain: Chain) -> Option<(usize, usize)> {
+        let lines = self.lines.iter().enumerate();
+        lines
+            .filter_map(|(line, fences)| {
+                let nth = fences.fences.iter().position(|fence| fence.chain == chain);
+                nth.map(|nth| (line, nth))
+            })
+            .next()
+    }
+
+    /// A fence is answered only when everything that it and those before it on its timeline wait
+    /// for has signalled, or its own deadline has passed, or the host could not watch it.
+    fn never_early(&self, sim: &Sim) {
+        let answers = sim.answers.iter().map(|(answer, _)| answer);
+        for answer in answers.filter(|answer| answer.fence.is_some()) {
+            let Some((line, nth)) = self.fence_of(answer.chain) else {
+                continue;
+            };
+            for fence in &self.lines[line].fences[..=nth] {
+                let ended = self.has_really_ended(fence);
+                assert!(
+                    ended,
+                    "{:?} is answered before {fence:?} has ended",
+                    answer.chain
+                );
+            }
+        }
+    }
+
+    fn has_really_ended(&self, fence: &ModelFence) -> bool {
+        let waits = fence.waits.iter().map(|wait| &self.waits[*wait]);
+        let overdue = fence.deadline_ns <= self.now_ns;
+        let mut open = waits.filter(|wait| {
+            let given_up = wait.ended == Some(Ended::WatchFailed);
+            !given_up && !self.kernel.is_signalled(&wait.file)
+        });
+        let working = fence.job.is_some_and(|job| !self.jobs[job].ended);
+        overdue || (open.next().is_none() && !working)
+    }
+
+    /// The ids of a timeline go up: those answered just now, and against those before.
+    fn never_out_of_order(&self, sim: &Sim) {
+        for (line, fences) in self.lines.iter().enumerate() {
+            let just_now: Vec<_> = sim
+                .answers
+                .iter()
+                .filter(|(answer, _)| answer.fence.is_some())
+                .filter_map(|(answer, _)| self.fence_of(answer.chain))
+                .filter(|(of, _)| *of == line)
+                .map(|(_, nth)| nth)
+                .collect();
+            let ids: Vec<_> = just_now.iter().map(|nth| fences.fences[*nth].id).collect();
+            assert!(ids.is_sorted(), "timeline {line} answers {ids:?}");
+            let Some(first) = just_now.first() else {
+                continue;
+            };
+            for before in &fences.fences[..*first] {
+                let open = sim.outstanding.contains(&before.chain);
+                assert!(!open, "{before:?} is overtaken");
+            }
+        }
+    }
+
+    /// Exactly what the model says, each once: never early, never late, never twice.
+    fn answers_are_those_expected(&mut self, sim: &mut Sim) {
+        for (answer, records) in std::mem::take(&mut sim.answers) {
+            let expected = self.expected.remove(&answer.chain);
+            let expected = expected.unwrap_or_else(|| panic!("{answer:?} is early or twice"));
+            let found = super::Expected {
+                ctx_id: answer.ctx_id,
+                fence: answer.fence,
+                response: answer.response,
+                records,
+            };
+            assert_eq!(found, expected, "the answer to {:?}", answer.chain);
+        }
+        assert!(
+            self.expected.is_empty(),
+            "not answered: {:?}",
+            self.expected
+        );
+    }
+
+    /// What is not answered is what waits, and all of it will end.
+    fn never_lost(&self, device: &Device<Sim>, sim: &Sim) {
+        let fences = self.lines.iter().flat_map(|line| &line.fences);
+        let mut waiting: Vec<_> = fences
+            .filter(|fence| !fence.answered)
+            .map(|fence| fence.chain)
+            .collect();
+        assert_eq!(device.pending_fences(), waiting.len());
+        waiting.extend(self.unfenced.keys());
+        waiting.sort_unstable();
+        assert!(
+            sim.outstanding.iter().eq(&waiting),
+            "{:?} / {waiting:?}",
+            sim.outstanding
+        );
+        let open = self.waits.iter().filter(|wait| wait.ended.is_none());
+        assert_eq!(sim.watches(), open.count(), "watches");
+    }
+
+    /// Every fence that waits has its deadline.
+    fn deadlines(&self, device: &Device<Sim>) {
+        let fences = self.lines.iter().flat_map(|line| &line.fences);
+        let next = fences
+            .filter(|fence| !fence.answered && !self.is_done(fence))
+            .map(|fence| fence.deadline_ns)
+            .min();
+        assert_eq!(device.next_deadline_ns(), next, "the next deadline");
+    }
+
+    /// The buffers hold the records and the fences that they must hold.
+    fn memory(&self, sim: &Sim) {
+        let published: Vec<_> = sim.published.keys().collect();
+        assert!(self.blobs.keys().eq(published), "blobs");
+        for (resource, blob) in &self.blobs {
+            let (uuid, storage) = &sim.published[resource];
+            assert_eq!(*uuid, blob.uuid, "the UUID of {resource}");
+            assert_eq!(
+                *storage.reservation.borrow(),
+                blob.reservation,
+                "fences on {resource}"
+            );
+            let bytes = storage.bytes.borrow();
+            if *bytes != blob.bytes {
+                let at = bytes
+                    .iter()
+                    .zip(&blob.bytes)
+                    .position(|(one, other)| one != other);
+                let records = |bytes: &[u8]| {
+                    let at = at.unwrap_or(0) / 64 * 64;
+                    bytes.get(at..at + 64).map(<[u8]>::to_vec)
+                };
+                panic!(
+                    "the memory of {resource} differs at {at:?}: {:?} / {:?}",
+                    records(&bytes),
+                    records(&blob.bytes)
+                );
+            }
+        }
+    }
+
+    fn front_end(&self, sim: &Sim) {
+        let asked = sim.jobs.iter().map(|(_, task)| task);
+        assert!(
+            asked.eq(self.jobs.iter().map(|job| &job.task)),
+            "{:?}",
+            sim.jobs
+        );
+        assert_eq!(sim.mapped(), self.region, "the hostmem region");
+    }
+
+    fn counts(&self, device: &Device<Sim>, sim: &Sim) {
+        let cookies: usize = self
+            .contexts
+            .values()
+            .map(|context| context.cookies.len())
+            .sum();
+        let population = (self.contexts.len(), self.blobs.len(), cookies);
+        assert_eq!(device.population(), population);
+        assert_eq!(sim.fds(), self.fds(), "file descriptors");
+        let counters = device.counters();
+        assert_eq!(counters.fences_stale, self.stale);
+        assert_eq!(counters.late_signals, self.late);
+        assert_eq!(counters.fences_overdue, self.overdue);
+        assert_eq!(counters.replies, self.replies);
+    }
+}

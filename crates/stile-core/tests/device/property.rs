@@ -1,0 +1,309 @@
+//! A device and its model live the same life, and are compared after every step of it.
+
+use proptest::prelude::*;
+use stile_core::{Device, Errno, Limits, errno};
+use stile_wire::gpu::types;
+use stile_wire::sync::Access;
+
+use crate::model::{
+    Command, Ending, FenceId, Fencing, Model, Step, blob_again, boot, context_again, steps,
+};
+use crate::sim::{Fenced, GuestCommand, HostFails, Sim};
+
+const MS: u64 = 1_000_000;
+const START_NS: u64 = 5_000 * MS;
+
+/// Small, so that every quota is reached.
+fn limits() -> Limits {
+    Limits {
+        contexts: 2,
+        resources: 2,
+        host_bytes: 40_000,
+        maps: 1,
+        hostmem_bytes: 6 * 4096,
+        cookies: 4,
+        pending_fences: 4,
+        fds: 14,
+        submit_bytes: 128,
+        operations: 4,
+        fence_deadline_ms: 1_000,
+    }
+}
+
+struct Life {
+    device: Device<Sim>,
+    sim: Sim,
+    model: Model,
+    last_id: u64,
+}
+
+impl Life {
+    fn new(limits: Limits) -> Self {
+        Self {
+            device: Device::new(limits),
+            sim: Sim::default(),
+            model: Model::new(limits, START_NS),
+            last_id: 0,
+        }
+    }
+
+    fn id(&mut self, id: FenceId) -> u64 {
+        match id {
+            FenceId::Next => self.last_id += 1,
+            FenceId::Skip => self.last_id += 10,
+            FenceId::Same => {}
+            FenceId::Back(by) => return self.last_id.saturating_sub(by),
+        }
+        self.last_id
+    }
+
+    fn guest(&mut self, command: &Command, fencing: Fencing) {
+        let fenced = match fencing {
+            Fencing::No => Fenced::No,
+            Fencing::RingOnly(ring) => Fenced::RingOnly(ring),
+            Fencing::Global(id) => Fenced::Global(self.id(id)),
+            Fencing::Ring(ring, id) => Fenced::Ring(ring, self.id(id)),
+        };
+        let ring = match fenced {
+            Fenced::No | Fenced::Global(_) => 0,
+            Fenced::RingOnly(ring) | Fenced::Ring(ring, _) => ring,
+        };
+        let encoded = encode(command, ring);
+        let chain = self.sim.open_chain();
+        self.model.command(chain, command, &encoded, fenced);
+        let now_ns = self.model.now_ns();
+        self.device
+            .submit(&mut self.sim, now_ns, chain, &encoded.bytes(fenced));
+        self.model.adopt_watches(&mut self.sim);
+    }
+
+    fn deliver(&mut self, id: stile_core::WaitId, fresh: bool) {
+        self.model.signalled(id, fresh);
+        self.device
+            .signalled(&mut self.sim, self.model.now_ns(), id, fresh);
+    }
+
+    fn deliver_all(&mut self) {
+        for id in self.sim.signalled_watches() {
+            self.deliver(id, false);
+        }
+    }
+
+    fn job(&mut self, nth: usize, done: bool) {
+        let (job, _) = self.sim.jobs[nth];
+        self.model.job_done(nth, done);
+        if !done {
+            self.sim.job_failed(job);
+        }
+        let result = if done { Ok(()) } else { Err(Errno(5)) };
+        self.device.job_done(&mut self.sim, job, result);
+    }
+
+    fn signal(&mut self, source: usize, error: Option<Errno>) {
+        self.model.signal(source, error);
+        self.sim.kernel.signal(source, self.model.now_ns(), error);
+    }
+
+    fn pass(&mut self, ms: u64) {
+        let now_ns = self.model.now_ns() + ms * MS;
+        self.model.pass(now_ns);
+        self.device.tick(&mut self.sim, now_ns);
+    }
+
+    fn run(&mut self, step: &Step) {
+        match *step {
+            Step::Guest(ref command, fencing) => self.guest(command, fencing),
+            Step::HostWork { resource, access } => {
+                let access = Access::from_bits_truncate(access);
+                if self.model.host_work(resource, access) {
+                    self.sim.host_work(resource, access);
+                }
+            }
+            Step::Signal { nth, error } => {
+                if let Some(source) = pick(&self.sim.kernel.pending(), nth) {
+                    self.signal(source, error.then_some(Errno(125)));
+                }
+            }
+            Step::Deliver { nth, fresh } => {
+                if let Some(id) = pick(&self.sim.signalled_watches(), nth) {
+                    self.deliver(id, fresh);
+                }
+            }
+            Step::DeliverAll => self.deliver_all(),
+            Step::DeliverAgain { nth } => {
+                if let Some(id) = pick(&self.model.ended_waits(), nth) {
+                    self.deliver(id, false);
+                }
+            }
+            Step::WatchFails { nth } => {
+                if let Some(id) = pick(&self.model.open_waits(), nth) {
+                    self.model.watch_failed(id, errno::EMFILE);
+                    let now_ns = self.model.now_ns();
+                    self.device
+                        .watch_failed(&mut self.sim, now_ns, id, errno::EMFILE);
+                }
+            }
+            Step::Job { nth, done } => {
+                if let Some(nth) = pick(&self.model.open_jobs(), nth) {
+                    self.job(nth, done);
+                }
+            }
+            Step::JobAgain { nth } => {
+                if let Some(nth) = pick(&self.model.ended_jobs(), nth) {
+                    let (job, _) = self.sim.jobs[nth];
+                    self.device.job_done(&mut self.sim, job, Ok(()));
+                }
+            }
+            Step::Pass { ms } => self.pass(ms),
+            Step::HostFails { errno, after } => {
+                let error = Some(Errno(errno));
+                let fails = HostFails { after, error };
+                self.model.host_fails(fails);
+                self.sim.fails = fails;
+            }
+            Step::Reset => {
+                self.model.reset();
+                self.device.reset(&mut self.sim);
+                self.sim.forget_chains();
+                self.model.verify_invariants(&self.device, &mut self.sim);
+                self.run(&Step::Boot);
+            }
+            Step::Boot => self.run_all(&boot()),
+            Step::ContextAgain { ctx } => self.run_all(&context_again(ctx)),
+            Step::BlobAgain { resource } => self.run_all(&blob_again(resource)),
+        }
+        self.model.verify_invariants(&self.device, &mut self.sim);
+    }
+
+    fn run_all(&mut self, steps: &[Step]) {
+        for step in steps {
+            self.run(step);
+        }
+    }
+
+    /// Ends everything in one way or the other, takes it all down, and sees that nothing is left.
+    fn end(&mut self, ending: Ending) {
+        match ending {
+            Ending::Signals => {
+                for source in self.sim.kernel.pending() {
+                    self.run_signal(source);
+                }
+                self.run(&Step::DeliverAll);
+            }
+            Ending::Deadlines => self.run(&Step::Pass { ms: 1_000 }),
+        }
+        self.end_jobs();
+        assert!(
+            self.sim.outstanding.is_empty(),
+            "lost: {:?}",
+            self.sim.outstanding
+        );
+        assert_eq!(self.device.pending_fences(), 0);
+        let (contexts, blobs) = self.model.population();
+        for ctx in contexts {
+            self.run(&Step::Guest(Command::CtxDestroy { ctx }, Fencing::No));
+        }
+        for resource in blobs {
+            self.run(&Step::Guest(Command::Unref { resource }, Fencing::No));
+        }
+        self.end_jobs();
+        self.sim.assert_empty();
+        assert_eq!(self.device.population(), (0, 0, 0));
+        assert_eq!(self.device.next_deadline_ns(), None);
+    }
+
+    fn run_signal(&mut self, source: usize) {
+        self.signal(source, None);
+        self.model.verify_invariants(&self.device, &mut self.sim);
+    }
+
+    fn end_jobs(&mut self) {
+        while !self.model.open_jobs().is_empty() {
+            self.run(&Step::Job { nth: 0, done: true });
+        }
+    }
+}
+
+fn pick<T: Copy>(from: &[T], nth: usize) -> Option<T> {
+    from.get(nth.checked_rem(from.len())?).copied()
+}
+
+fn encode(command: &Command, ring: u8) -> GuestCommand {
+    match *command {
+        Command::CtxCreate { ctx, capset } => GuestCommand::ctx_create(ctx, capset),
+        Command::CtxDestroy { ctx } => GuestCommand::ctx_destroy(ctx),
+        Command::Attach { ctx, resource } => GuestCommand::attach(ctx, resource),
+        Command::Detach { ctx, resource } => GuestCommand::detach(ctx, resource),
+        Command::Blob {
+            resource,
+            mem,
+            mappable,
+            size,
+        } => {
+            let backed = if mem == 2 { 0 } else { size.max(1) as u32 };
+            GuestCommand::create_blob(resource, mem, mappable.into(), size, backed)
+        }
+        Command::Unref { resource } => GuestCommand::unref(resource),
+        Command::AssignUuid { resource, ctx } => GuestCommand::assign_uuid(resource).of(ctx),
+        Command::Map {
+            resource,
+            ctx,
+            offset,
+        } => GuestCommand::map(resource, offset).of(ctx),
+        Command::Unmap { resource, ctx } => GuestCommand::unmap(resource).of(ctx),
+        Command::Submit {
+            ctx,
+            ref pieces,
+            cut_short,
+        } => {
+            let tagged = (0..).zip(pieces);
+            let payload: Vec<_> = tagged.map(|(tag, piece)| piece.encode(ring, tag)).collect();
+            let payload = payload.concat();
+            let claimed = payload.len() + if cut_short { 8 } else { 0 };
+            GuestCommand::submit_bytes(ctx, claimed as u32, &payload)
+        }
+        Command::DisplayInfo { ctx } => GuestCommand::display_info().of(ctx),
+        Command::Unknown { ctx } => GuestCommand {
+            kind: types::CMD_GET_EDID + 0x1000,
+            ..GuestCommand::display_info()
+        }
+        .of(ctx),
+    }
+}
+
+fn ending() -> impl Strategy<Value = Ending> {
+    prop_oneof![Just(Ending::Signals), Just(Ending::Deadlines)]
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(cases)
+    }
+}
+
+proptest! {
+    #![proptest_config(config(1_000))]
+
+    #[test]
+    fn never_early_never_lost_never_out_of_order_never_twice(
+        steps in steps(50),
+        ending in ending(),
+    ) {
+        let mut life = Life::new(limits());
+        life.run_all(&steps);
+        life.end(ending);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(40))]
+
+    #[test]
+    fn nor_in_a_long_life_with_room_for_everything(steps in steps(400), ending in ending()) {
+        let limits = Limits { fence_deadline_ms: 1_000, ..Limits::default() };
+        let mut life = Life::new(limits);
+        life.run_all(&steps);
+        life.end(ending);
+    }
+}

@@ -1,0 +1,409 @@
+//! The simulated host.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use stile_core::{Answer, BlobSource, Chain, Errno, Host, JobId, Outcome, WaitId};
+use stile_wire::sync::{Access, StatusHeader, StatusRecord};
+use zerocopy::IntoBytes;
+
+use super::kernel::{Kernel, Reservation, Source, SyncFile};
+
+/// Counts the values of a kind that exist.
+#[derive(Debug)]
+pub(crate) struct Alive(Rc<Cell<usize>>);
+
+impl Alive {
+    fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// The pages and the reservation object of a dma-buf.
+#[derive(Debug, Default)]
+pub(crate) struct Storage {
+    pub(crate) reservation: RefCell<Reservation>,
+    /// As much of the memory as was ever written.
+    pub(crate) bytes: RefCell<Vec<u8>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    storage: Rc<Storage>,
+    _alive: Alive,
+}
+
+#[derive(Debug)]
+pub(crate) struct Fence {
+    file: SyncFile,
+    _alive: Alive,
+}
+
+#[derive(Debug)]
+pub(crate) struct StatusMemory {
+    storage: Rc<Storage>,
+    offset: usize,
+    size: usize,
+    _alive: Alive,
+}
+
+impl StatusMemory {
+    fn write(&mut self, offset: usize, bytes: &[u8]) {
+        assert!(
+            offset + bytes.len() <= self.size,
+            "a status blob ends at {}",
+            self.size
+        );
+        let mut memory = self.storage.bytes.borrow_mut();
+        let start = self.offset + offset;
+        memory[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+/// Which of the next calls that can fail does, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HostFails {
+    /// Calls that go well before.
+    pub(crate) after: u32,
+    pub(crate) error: Option<Errno>,
+}
+
+impl HostFails {
+    /// The next call that can fail fails.
+    pub(crate) fn now(error: Errno) -> Self {
+        Self {
+            after: 0,
+            error: Some(error),
+        }
+    }
+
+    pub(crate) fn call(&mut self) -> Result<(), Errno> {
+        match self.after.checked_sub(1) {
+            Some(after) => {
+                self.after = after;
+                Ok(())
+            }
+            None => self.error.take().map_or(Ok(()), Err),
+        }
+    }
+}
+
+/// What the front end was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    Map { offset: u64, size: u64 },
+    Unmap { offset: u64, size: u64 },
+    Share { uuid: [u8; 16] },
+}
+
+/// The simulated host. What breaks the contract of `Host` panics.
+#[derive(Debug, Default)]
+pub(crate) struct Sim {
+    pub(crate) kernel: Kernel,
+    watches: BTreeMap<u64, SyncFile>,
+    watches_ever: BTreeSet<u64>,
+    /// The watches since this was last taken, in their order.
+    pub(crate) new_watches: Vec<(WaitId, SyncFile)>,
+    /// All jobs ever, in their order.
+    pub(crate) jobs: Vec<(JobId, Task)>,
+    /// The hostmem region once all jobs are done: size and job by offset.
+    mapped: BTreeMap<u64, (u64, JobId)>,
+    pub(crate) published: BTreeMap<u32, (Option<[u8; 16]>, Rc<Storage>)>,
+    shared: BTreeSet<[u8; 16]>,
+    uuids: u8,
+    chains: u32,
+    pub(crate) outstanding: BTreeSet<Chain>,
+    /// The answers since this was last taken, in their order, each with the number of records that
+    /// had been written before it.
+    pub(crate) answers: Vec<(Answer, usize)>,
+    records: usize,
+    pub(crate) fails: HostFails,
+    buffers: Rc<Cell<usize>>,
+    fences: Rc<Cell<usize>>,
+    statuses: Rc<Cell<usize>>,
+}
+
+impl Sim {
+    /// A new chain, whose command is the device's to answer.
+    pub(crate) fn open_chain(&mut self) -> Chain {
+        self.chains += 1;
+        let chain = Chain(self.chains);
+        self.outstanding.insert(chain);
+        chain
+    }
+
+    /// The queues are gone, and with them the chains.
+    pub(crate) fn forget_chains(&mut self) {
+        self.outstanding.clear();
+    }
+
+    /// A fence of the host GPU on the buffer of a resource.
+    pub(crate) fn host_work(&mut self, resource_id: u32, access: Access) -> Source {
+        let source = self.kernel.new_source();
+        let (_, storage) = &self.published[&resource_id];
+        let file = SyncFile::from([source]);
+        storage
+            .reservation
+            .borrow_mut()
+            .import(&self.kernel, access, &file);
+        source
+    }
+
+    pub(crate) fn storage(&self, resource_id: u32) -> Rc<Storage> {
+        Rc::clone(&self.published[&resource_id].1)
+    }
+
+    /// The watches that the device must be told of.
+    pub(crate) fn signalled_watches(&self) -> Vec<WaitId> {
+        let watches = self.watches.iter();
+        watches
+            .filter(|(_, file)| self.kernel.is_signalled(file))
+            .map(|(bits, _)| WaitId::from_bits(*bits).expect("it was a WaitId"))
+            .collect()
+    }
+
+    pub(crate) fn watches(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// The front end could not do a job. `mapped` is as if it had never been asked.
+    pub(crate) fn job_failed(&mut self, job: JobId) {
+        self.mapped.retain(|_, (_, by)| *by != job);
+    }
+
+    pub(crate) fn mapped(&self) -> BTreeMap<u64, u64> {
+        let mapped = self.mapped.iter();
+        mapped.map(|(offset, (size, _))| (*offset, *size)).collect()
+    }
+
+    /// Nothing that the device held is left.
+    pub(crate) fn assert_empty(&self) {
+        let live = (self.buffers.get(), self.fences.get(), self.statuses.get());
+        assert_eq!(live, (0, 0, 0), "buffers, sync_files, status memories");
+        assert!(self.watches.is_empty(), "watches: {:?}", self.watches);
+        assert!(self.mapped.is_empty(), "mappings: {:?}", self.mapped);
+        assert!(
+            self.published.is_empty(),
+            "resources: {:?}",
+            self.published.keys()
+        );
+        assert!(self.shared.is_empty(), "UUIDs: {:?}", self.shared);
+        assert!(
+            self.outstanding.is_empty(),
+            "commands: {:?}",
+            self.outstanding
+        );
+    }
+
+    /// File descriptors that the device has made the host hold.
+    pub(crate) fn fds(&self) -> usize {
+        self.buffers.get() + self.fences.get() + self.watches.len()
+    }
+
+    fn new_fence(&self, file: SyncFile) -> Fence {
+        Fence {
+            file,
+            _alive: Alive::new(&self.fences),
+        }
+    }
+
+    fn may_fail(&mut self) -> Result<(), Errno> {
+        self.fails.call()
+    }
+
+    fn new_job(&mut self, job: JobId, task: Task) {
+        let old = self.jobs.iter().any(|(other, _)| *other == job);
+        assert!(!old, "{job:?} has been used before");
+        self.jobs.push((job, task));
+    }
+}
+
+impl Host for Sim {
+    type Buffer = Buffer;
+    type Fence = Fence;
+    type Status = StatusMemory;
+
+    fn create_buffer(&mut self, source: BlobSource<'_>) -> Result<Buffer, Errno> {
+        let size = match source {
+            BlobSource::Host { size } => size,
+            BlobSource::Guest { size, entries } => {
+                let backed: u64 = entries
+                    .iter()
+                    .map(|entry| u64::from(entry.length.get()))
+                    .sum();
+                assert!(size <= backed, "a blob has no pages for its end");
+                size
+            }
+        };
+        assert!(size > 0, "a blob is empty");
+        self.may_fail()?;
+        let storage = Rc::new(Storage::default());
+        Ok(Buffer {
+            storage,
+            _alive: Alive::new(&self.buffers),
+        })
+    }
+
+    fn export(&mut self, buffer: &Buffer, access: Access) -> Result<Fence, Errno> {
+        assert!(!access.is_empty());
+        self.may_fail()?;
+        let file = buffer
+            .storage
+            .reservation
+            .borrow()
+            .export(&self.kernel, access);
+        Ok(self.new_fence(file))
+    }
+
+    fn import(&mut self, buffer: &Buffer, access: Access, fence: &Fence) -> Result<(), Errno> {
+        assert!(!access.is_empty());
+        self.may_fail()?;
+        let mut reservation = buffer.storage.reservation.borrow_mut();
+        reservation.import(&self.kernel, access, &fence.file);
+        Ok(())
+    }
+
+    fn merge(&mut self, first: &Fence, second: &Fence) -> Result<Fence, Errno> {
+        self.may_fail()?;
+        let both = first.file.union(&second.file).copied().collect();
+        Ok(self.new_fence(both))
+    }
+
+    fn watch(&mut self, wait: WaitId, fence: &Fence) -> Result<(), Errno> {
+        assert_eq!(WaitId::from_bits(wait.to_bits()), Some(wait));
+        assert!(
+            self.watches_ever.insert(wait.to_bits()),
+            "{wait:?} has been used before"
+        );
+        self.may_fail()?;
+        self.watches.insert(wait.to_bits(), fence.file.clone());
+        self.new_watches.push((wait, fence.file.clone()));
+        Ok(())
+    }
+
+    fn outcome(&mut self, wait: WaitId) -> Outcome {
+        let file = self.watches.get(&wait.to_bits());
+        self.kernel.outcome(file.expect("a live watch"))
+    }
+
+    fn unwatch(&mut self, wait: WaitId) {
+        let watch = self.watches.remove(&wait.to_bits());
+        assert!(watch.is_some(), "{wait:?} is not watched");
+    }
+
+    fn status(&mut self, buffer: &Buffer, offset: u64, size: u64) -> Result<StatusMemory, Errno> {
+        self.may_fail()?;
+        let (offset, size) = (offset as usize, size as usize);
+        let mut bytes = buffer.storage.bytes.borrow_mut();
+        let end = bytes.len().max(offset + size);
+        bytes.resize(end, 0);
+        let storage = Rc::clone(&buffer.storage);
+        Ok(StatusMemory {
+            storage,
+            offset,
+            size,
+            _alive: Alive::new(&self.statuses),
+        })
+    }
+
+    fn write_status_header(&mut self, status: &mut StatusMemory, header: &StatusHeader) {
+        status.write(0, &vec![0; status.size]);
+        status.write(0, header.as_bytes());
+    }
+
+    fn write_status_record(
+        &mut self,
+        status: &mut StatusMemory,
+        offset: u64,
+        record: &StatusRecord,
+    ) {
+        assert!(offset >= 64, "a record lies behind the header");
+        assert!(record.seq.get() > 0);
+        status.write(offset as usize, record.as_bytes());
+        status.write(16, record.seq.as_bytes());
+        self.records += 1;
+    }
+
+    fn map(&mut self, job: JobId, _: &Buffer, offset: u64, size: u64) {
+        assert!(
+            size > 0 && offset.is_multiple_of(4096) && size.is_multiple_of(4096),
+            "{offset:#x}+{size:#x}"
+        );
+        for (start, (taken, _)) in &self.mapped {
+            let apart = offset + size <= *start || start + taken <= offset;
+            assert!(
+                apart,
+                "{offset:#x}+{size:#x} overlaps {start:#x}+{taken:#x}"
+            );
+        }
+        self.mapped.insert(offset, (size, job));
+        self.new_job(job, Task::Map { offset, size });
+    }
+
+    fn unmap(&mut self, job: JobId, offset: u64, size: u64) {
+        let mapped = self.mapped.remove(&offset);
+        assert_eq!(
+            mapped.map(|(size, _)| size),
+            Some(size),
+            "bytes mapped at {offset:#x}"
+        );
+        self.new_job(job, Task::Unmap { offset, size });
+    }
+
+    fn new_uuid(&mut self) -> [u8; 16] {
+        self.uuids += 1;
+        [self.uuids; 16]
+    }
+
+    fn share(&mut self, job: JobId, uuid: [u8; 16], _: &Buffer) {
+        assert!(self.shared.insert(uuid), "a UUID is shared twice");
+        self.new_job(job, Task::Share { uuid });
+    }
+
+    fn unshare(&mut self, uuid: [u8; 16]) {
+        assert!(
+            self.shared.remove(&uuid),
+            "a UUID is unshared that is not shared"
+        );
+    }
+
+    fn publish(&mut self, resource_id: u32, uuid: Option<[u8; 16]>, buffer: &Buffer) {
+        let storage = Rc::clone(&buffer.storage);
+        let before = self.published.insert(resource_id, (uuid, storage));
+        match before {
+            None => assert!(uuid.is_none(), "a new resource has no UUID"),
+            Some((old, storage)) => {
+                assert!(
+                    old.is_none() && uuid.is_some(),
+                    "a resource is published twice"
+                );
+                assert!(
+                    Rc::ptr_eq(&storage, &buffer.storage),
+                    "a resource changes its buffer"
+                );
+            }
+        }
+    }
+
+    fn unpublish(&mut self, resource_id: u32) {
+        let resource = self.published.remove(&resource_id);
+        assert!(
+            resource.is_some(),
+            "resource {resource_id} is not published"
+        );
+    }
+
+    fn reply(&mut self, answer: &Answer) {
+        let open = self.outstanding.remove(&answer.chain);
+        assert!(open, "{answer:?} for a chain that nobody waits for");
+        self.answers.push((*answer, self.records));
+    }
+}

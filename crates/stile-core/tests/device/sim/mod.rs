@@ -1,0 +1,13 @@
+//! A host that does what the test says and holds the device to the contract of `Host`.
+
+mod bench;
+mod guest;
+mod host;
+mod kernel;
+mod status;
+
+pub(crate) use bench::Bench;
+pub(crate) use guest::{Fenced, GuestCommand};
+pub(crate) use host::{HostFails, Sim, Task};
+pub(crate) use kernel::{Kernel, Reservation, Source, SyncFile};
+pub(crate) use status::{Records, record};

@@ -1,0 +1,31 @@
+//! The errnos and limits of `docs/spec/stile-sync.md`.
+
+use stile_core::errno;
+
+use crate::spec_table::{number, table};
+
+#[test]
+fn every_errno_of_the_specification_has_its_number() {
+    let ours = [
+        ("ENOENT", errno::ENOENT),
+        ("E2BIG", errno::E2BIG),
+        ("ENOMEM", errno::ENOMEM),
+        ("EEXIST", errno::EEXIST),
+        ("EINVAL", errno::EINVAL),
+        ("EMFILE", errno::EMFILE),
+        ("ENOSYS", errno::ENOSYS),
+        ("EBADMSG", errno::EBADMSG),
+        ("EOPNOTSUPP", errno::EOPNOTSUPP),
+        ("ETIMEDOUT", errno::ETIMEDOUT),
+        ("EDQUOT", errno::EDQUOT),
+    ];
+    let rows = table("errno").rows;
+    let specified: Vec<_> = rows
+        .iter()
+        .map(|row| (row[0].as_str(), number(&row[1])))
+        .collect();
+    let ours: Vec<_> = ours
+        .map(|(name, errno)| (name, u64::from(errno.0)))
+        .to_vec();
+    assert_eq!(specified, ours);
+}
