@@ -6,8 +6,9 @@ use stile_core::{Errno, errno};
 use stile_host::memfd::seal_for_udmabuf;
 use stile_host::{DmaBuf, Segment, Udmabuf};
 use stile_wire::gpu::layout::MemEntry;
-use tracing::warn;
 use vm_memory::{Address, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+
+use crate::seldom::warn_seldom;
 
 /// The memory of a blob.
 #[derive(Clone, Debug)]
@@ -53,10 +54,15 @@ impl Buffer {
         let mut pieces = Vec::new();
         let mut left = size;
         for entry in entries {
-            let length = u64::from(entry.length.get()).min(left);
+            let whole = u64::from(entry.length.get());
+            let length = whole.min(left);
             let address = GuestAddress(entry.addr.get());
             let bytes = usize::try_from(length).map_err(|_| errno::EINVAL)?;
+            // Only the blob's end may lie inside of a page: what is whole pages can be a dma-buf,
+            // and a status record never lies on two pieces.
+            let ends_blob = length == left;
             if !address.raw_value().is_multiple_of(page_bytes())
+                || !(whole.is_multiple_of(page_bytes()) || ends_blob)
                 || !memory.check_range(address, bytes)
             {
                 return Err(errno::EINVAL);
@@ -68,13 +74,13 @@ impl Buffer {
         }
         let dma_buf = match udmabuf {
             None => {
-                warn!("A GUEST blob has no dma-buf: /dev/udmabuf cannot be opened");
+                warn_seldom!("A GUEST blob has no dma-buf: /dev/udmabuf cannot be opened");
                 None
             }
             Some(udmabuf) => match over_pages(memory, udmabuf, &pieces) {
                 Ok(dma_buf) => Some(Arc::new(dma_buf)),
                 Err(error) => {
-                    warn!("A GUEST blob has no dma-buf: {error}");
+                    warn_seldom!("A GUEST blob has no dma-buf: {error}");
                     None
                 }
             },

@@ -18,6 +18,7 @@ use vhost::vhost_user::{Backend, VhostUserFrontendReqHandler};
 
 use crate::error::{Error, Result};
 use crate::reactor::eventfd;
+use crate::seldom::warn_seldom;
 
 /// `ENOTSUP`: the front end has no such channel.
 const NOT_NEGOTIATED: Errno = Errno(95);
@@ -167,7 +168,7 @@ impl Request {
                 Err(REFUSED)
             }
             Err(error) => {
-                warn!(%error, "A request of the back-end channel failed");
+                warn_seldom!(%error, "A request of the back-end channel failed");
                 Err(REFUSED)
             }
         }

@@ -22,6 +22,7 @@ mod offer;
 mod protocol;
 mod reactor;
 mod ring;
+mod seldom;
 mod server;
 mod shell;
 mod status_memory;

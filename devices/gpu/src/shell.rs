@@ -14,6 +14,7 @@ use crate::buffer::Buffer;
 use crate::chain::{Chains, Which};
 use crate::channel::{Channel, Request};
 use crate::reactor::Reactor;
+use crate::seldom::warn_seldom;
 use crate::status_memory::StatusMemory;
 
 /// The host around one device.
@@ -67,7 +68,7 @@ impl Host for Shell {
                     .as_ref()
                     .ok_or(stile_core::errno::EOPNOTSUPP)?;
                 let dma_buf = allocator.allocate(size).map_err(|error| {
-                    warn!(size, "A host blob cannot be allocated: {error}");
+                    warn_seldom!(size, "A host blob cannot be allocated: {error}");
                     to_errno(&error)
                 })?;
                 Ok(Buffer::Host(Arc::new(dma_buf)))
@@ -122,7 +123,7 @@ impl Host for Shell {
                 signalled_ns: outcome.timestamp_ns.unwrap_or(0),
             },
             Err(error) => {
-                warn!(%error, "A fence does not say how it ended");
+                warn_seldom!(%error, "A fence does not say how it ended");
                 Outcome::default()
             }
         }

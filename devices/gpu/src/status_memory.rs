@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use stile_core::{Errno, errno};
 use stile_host::{DmaBuf, Mapping};
 use stile_wire::sync::{StatusHeader, StatusRecord};
-use tracing::warn;
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryMmap};
 use zerocopy::IntoBytes;
 
 use crate::buffer::{Buffer, page_bytes};
+use crate::seldom::warn_seldom;
 
 /// Offset of `head` in the header.
 const HEAD: u64 = 16;
@@ -98,7 +98,7 @@ impl StatusMemory {
                 .is_some_and(|address| memory.write_slice(bytes, address).is_ok()),
         };
         if !done {
-            warn!(offset, "A status blob cannot be written");
+            warn_seldom!(offset, "A status blob cannot be written");
         }
     }
 
@@ -116,7 +116,7 @@ impl StatusMemory {
         };
         std::sync::atomic::fence(Ordering::SeqCst);
         if !done {
-            warn!(offset, "A status blob cannot be written");
+            warn_seldom!(offset, "A status blob cannot be written");
         }
     }
 

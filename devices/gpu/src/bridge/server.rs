@@ -115,8 +115,12 @@ fn answer(client: BorrowedFd<'_>, registry: &Registry) -> bool {
     let found = match question {
         None => Err(INVALID),
         Some(question) => match question.kind.get() {
-            BY_ID => registry.by_id(question.resource_id.get()).ok_or(NOT_FOUND),
-            BY_UUID => registry.by_uuid(question.uuid).ok_or(NOT_FOUND),
+            BY_ID if question.uuid == [0; 16] => {
+                registry.by_id(question.resource_id.get()).ok_or(NOT_FOUND)
+            }
+            BY_UUID if question.resource_id.get() == 0 => {
+                registry.by_uuid(question.uuid).ok_or(NOT_FOUND)
+            }
             _ => Err(INVALID),
         },
     };
