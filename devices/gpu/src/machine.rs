@@ -86,20 +86,22 @@ impl Machine {
     /// # Errors
     /// A system call that always works has failed.
     pub(crate) fn handle(&mut self, wakes: &[Wake]) -> Result<()> {
-        let now = now_ns();
         self.shell.memory = self.memory.snapshot();
         for wake in wakes {
             match *wake {
                 Wake::Source(Source::Socket) => {}
-                Wake::Source(Source::ControlKick) => self.drain(Which::Control, now),
-                Wake::Source(Source::CursorKick) => self.drain(Which::Cursor, now),
-                Wake::Source(Source::Timer) => self.device.tick(&mut self.shell, now),
+                Wake::Source(Source::ControlKick) => self.drain(Which::Control),
+                Wake::Source(Source::CursorKick) => self.drain(Which::Cursor),
+                Wake::Source(Source::Timer) => self.device.tick(&mut self.shell, now_ns()),
                 Wake::Source(Source::Channel) => {
                     for (job, result) in self.shell.channel.results() {
                         self.device.job_done(&mut self.shell, job, result);
                     }
                 }
-                Wake::Fence(wait) => self.device.signalled(&mut self.shell, now, wait, false),
+                Wake::Fence(wait) => {
+                    self.device
+                        .signalled(&mut self.shell, now_ns(), wait, false);
+                }
             }
         }
         self.publish();
@@ -132,7 +134,7 @@ impl Machine {
 
     /// Takes up the commands of a ring: all of them, but no more than a ring's length, so that a
     /// driver that puts them there as fast as they are taken does not keep everybody else waiting.
-    fn drain(&mut self, which: Which, now: u64) {
+    fn drain(&mut self, which: Which) {
         if !self.ring(which).runs() {
             return;
         }
@@ -144,17 +146,17 @@ impl Machine {
         loop {
             let broken = loop {
                 if left == 0 {
-                    self.settle(now);
+                    self.settle();
                     self.again.push(which);
                     return;
                 }
-                match self.take_command(which, &memory, now) {
+                match self.take_command(which, &memory) {
                     Next::Some(()) => left = left.saturating_sub(1),
                     Next::None => break false,
                     Next::Broken => break true,
                 }
             };
-            self.settle(now);
+            self.settle();
             let more = self.ring_mut(which).queue.enable_notification(&*memory);
             if broken || !more.unwrap_or(false) {
                 return;
@@ -163,7 +165,7 @@ impl Machine {
     }
 
     /// Takes up one command.
-    fn take_command(&mut self, which: Which, memory: &GuestMemoryMmap, now: u64) -> Next<()> {
+    fn take_command(&mut self, which: Which, memory: &GuestMemoryMmap) -> Next<()> {
         let ring = match which {
             Which::Control => &mut self.control,
             Which::Cursor => &mut self.cursor,
@@ -176,18 +178,22 @@ impl Machine {
         let open = Open::read(which, chain, memory, self.command_limit, &mut self.command);
         let chain = self.shell.chains.add(open);
         if self.device.crowded() {
-            self.settle(now);
+            self.settle();
         }
         self.device
-            .submit(&mut self.shell, now, chain, &self.command);
+            .submit(&mut self.shell, now_ns(), chain, &self.command);
         Next::Some(())
     }
 
     /// Finds out which of the new watches are signalled already, and tells the device.
-    fn settle(&mut self, now: u64) {
+    fn settle(&mut self) {
         self.shell
             .reactor
             .settle(&mut self.signalled, &mut self.failed);
+        if self.signalled.is_empty() && self.failed.is_empty() {
+            return;
+        }
+        let now = now_ns();
         for wait in self.signalled.drain(..) {
             self.device.signalled(&mut self.shell, now, wait, true);
         }
