@@ -66,11 +66,11 @@ fn listens(socket: &Path) -> Result<bool, Error> {
     const LISTENING: &str = "00010000";
     let list = Path::new("/proc/net/unix");
     let text = std::fs::read_to_string(list).map_err(|source| Error::file(list, source))?;
-    let socket = socket.to_string_lossy();
+    let socket = format!(" {}", socket.display());
     // Num RefCount Protocol Flags Type St Inode Path
-    Ok(text.lines().any(|line| {
-        line.ends_with(socket.as_ref()) && line.split_whitespace().nth(3) == Some(LISTENING)
-    }))
+    Ok(text
+        .lines()
+        .any(|line| line.ends_with(&socket) && line.split_whitespace().nth(3) == Some(LISTENING)))
 }
 
 #[cfg(test)]
