@@ -1,5 +1,6 @@
 //! Blob memory: a host buffer, or the guest's own pages with a dma-buf over them.
 
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 
 use stile_core::{Errno, errno};
@@ -113,22 +114,32 @@ fn over_pages(
     pieces: &[(GuestAddress, u64)],
 ) -> Result<DmaBuf, NoDmaBuf> {
     let mut segments = Vec::new();
+    let mut sealed: Option<RawFd> = None;
     for (address, length) in pieces {
-        let no_file = || NoDmaBuf::NoFile(address.raw_value());
-        let region = memory.find_region(*address).ok_or_else(no_file)?;
-        let file = region.file_offset().ok_or_else(no_file)?;
-        let inside = address
-            .raw_value()
-            .checked_sub(region.start_addr().raw_value());
-        let offset = inside.and_then(|inside| file.start().checked_add(inside));
-        seal_for_udmabuf(file.file()).map_err(NoDmaBuf::Seal)?;
-        segments.push(Segment {
-            memfd: std::os::fd::AsFd::as_fd(file.file()),
-            offset: offset.ok_or_else(no_file)?,
-            len: length
-                .checked_next_multiple_of(page_bytes())
-                .ok_or_else(no_file)?,
-        });
+        let (mut address, mut left) = (*address, *length);
+        while left > 0 {
+            let no_file = || NoDmaBuf::NoFile(address.raw_value());
+            let (region, inside) = memory.to_region_addr(address).ok_or_else(no_file)?;
+            let file = region.file_offset().ok_or_else(no_file)?;
+            // A piece may go on in the next region, which may be another file's.
+            let room = region.len().checked_sub(inside.raw_value());
+            let bytes = left.min(room.filter(|room| *room > 0).ok_or_else(no_file)?);
+            // Nearly always all pieces are of one file.
+            let fd = file.file().as_raw_fd();
+            if sealed != Some(fd) {
+                seal_for_udmabuf(file.file()).map_err(NoDmaBuf::Seal)?;
+                sealed = Some(fd);
+            }
+            let offset = file.start().checked_add(inside.raw_value());
+            let len = bytes.checked_next_multiple_of(page_bytes());
+            segments.push(Segment {
+                memfd: file.file().as_fd(),
+                offset: offset.ok_or_else(no_file)?,
+                len: len.ok_or_else(no_file)?,
+            });
+            address = address.checked_add(bytes).ok_or_else(no_file)?;
+            left = left.saturating_sub(bytes);
+        }
     }
     udmabuf.create(&segments).map_err(NoDmaBuf::Kernel)
 }

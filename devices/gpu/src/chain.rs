@@ -4,8 +4,12 @@
 //! time; the writable part is remembered until the answer comes.
 
 use stile_core::Chain;
+use stile_wire::gpu::MAX_RESPONSE_BYTES;
 use virtio_queue::DescriptorChain;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+/// Pieces of guest memory that a response is spread over, at most. Linux uses one.
+const MAX_PIECES: usize = 16;
 
 /// Which ring a chain came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +47,7 @@ impl Open {
         command.clear();
         for descriptor in chain {
             if descriptor.is_write_only() {
-                let piece = (descriptor.addr(), descriptor.len());
-                match open.first {
-                    None => open.first = Some(piece),
-                    Some(_) => open.rest.push(piece),
-                }
+                open.keep(descriptor.addr(), descriptor.len());
                 continue;
             }
             let start = command.len();
@@ -66,6 +66,22 @@ impl Open {
             }
         }
         open
+    }
+
+    /// Remembers a piece for the response. More than the longest response takes is not needed, and
+    /// a guest is not to decide how much is kept.
+    fn keep(&mut self, address: GuestAddress, length: u32) {
+        let kept = self.first.iter().chain(&self.rest);
+        let bytes = kept.fold(0_usize, |sum, (_, length)| {
+            sum.saturating_add(usize::try_from(*length).unwrap_or(usize::MAX))
+        });
+        if length == 0 || bytes >= MAX_RESPONSE_BYTES || self.rest.len() >= MAX_PIECES {
+            return;
+        }
+        match self.first {
+            None => self.first = Some((address, length)),
+            Some(_) => self.rest.push((address, length)),
+        }
     }
 
     /// Writes a response, as much of it as there is room for. Says how many bytes.
@@ -94,10 +110,30 @@ impl Open {
 pub(crate) struct Chains {
     open: Vec<Option<Open>>,
     free: Vec<u32>,
+    /// How many are open, of each ring.
+    control: usize,
+    cursor: usize,
 }
 
 impl Chains {
+    /// How many chains of a ring are open.
+    pub(crate) fn open(&self, ring: Which) -> usize {
+        match ring {
+            Which::Control => self.control,
+            Which::Cursor => self.cursor,
+        }
+    }
+
+    fn count(&mut self, ring: Which) -> &mut usize {
+        match ring {
+            Which::Control => &mut self.control,
+            Which::Cursor => &mut self.cursor,
+        }
+    }
+
     pub(crate) fn add(&mut self, chain: Open) -> Chain {
+        let open = self.count(chain.ring);
+        *open = open.saturating_add(1);
         if let Some(index) = self.free.pop()
             && let Some(place) = usize::try_from(index)
                 .ok()
@@ -114,11 +150,12 @@ impl Chains {
     pub(crate) fn take(&mut self, chain: Chain) -> Option<Open> {
         let taken = self.open.get_mut(usize::try_from(chain.0).ok()?)?.take()?;
         self.free.push(chain.0);
+        let open = self.count(taken.ring);
+        *open = open.saturating_sub(1);
         Some(taken)
     }
 
     pub(crate) fn clear(&mut self) {
-        self.open.clear();
-        self.free.clear();
+        *self = Self::default();
     }
 }

@@ -54,7 +54,14 @@ fn run(stream: UnixStream, lasting: &Lasting) -> Result<()> {
     let machine = Machine::new(lasting.limits, shell, Arc::clone(&lasting.registry))?;
     // The `vhost` crate wants a lock; this thread is the only one that takes it.
     let machine = Arc::new(Mutex::new(machine));
-    let mut requests = BackendReqHandler::from_stream(stream, Arc::clone(&machine));
+    let answer = listen(stream, &machine);
+    let machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
+    info!(counters = ?machine.device.counters(), "What was done for it");
+    answer
+}
+
+fn listen(stream: UnixStream, machine: &Arc<Mutex<Machine>>) -> Result<()> {
+    let mut requests = BackendReqHandler::from_stream(stream, Arc::clone(machine));
     let mut wakes = Vec::new();
     loop {
         wakes.clear();

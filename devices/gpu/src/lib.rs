@@ -1,12 +1,12 @@
 //! `stile-gpu`: a vhost-user virtio-gpu device whose fences are the host kernel's.
 //!
-//! A command's way, each step in its own file: the front end's kick wakes the [`reactor`], the
-//! [`machine`] drains the [`ring`], [`chain`] copies the command in, `stile_core::Device` decides,
-//! [`shell`] does what it asks of the kernel, and the answer goes back through the ring with one
+//! A command's way, each step in its own file: the front end's kick wakes the `reactor`, the
+//! `machine` drains the `ring`, `chain` copies the command in, `stile_core::Device` decides,
+//! `shell` does what it asks of the kernel, and the answer goes back through the ring with one
 //! call for the whole batch. A host fence that signals wakes the same reactor.
 //!
 //! One thread carries all of that, and nothing on it blocks. What can block is asked of the front
-//! end by the [`channel`]'s thread. The [`bridge`] has a thread of its own.
+//! end by the `channel`'s thread. The `bridge` has a thread of its own.
 
 pub mod bridge;
 mod buffer;

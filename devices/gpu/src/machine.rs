@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use rustix::io::Errno as SystemErrno;
-use stile_core::{Device, Limits};
+use rustix::io::Errno;
+use stile_core::{Device, Limits, WaitId};
 use tracing::{debug, info};
 use virtio_queue::QueueT;
 use vm_memory::GuestMemoryMmap;
@@ -20,6 +20,8 @@ use crate::shell::Shell;
 /// The longest list of guest pages that a command may carry: 16384 entries of 16 bytes, as many as
 /// Linux sends.
 const MAX_ENTRIES_BYTES: usize = 16384 * 16;
+/// How long commands of one ring are taken up before others have their turn, in nanoseconds.
+const TURN_NS: u64 = 2_000_000;
 /// Bytes of a command before its payload or entries, at most.
 const MAX_COMMAND_BYTES: usize = 256;
 
@@ -38,10 +40,12 @@ pub(crate) struct Machine {
     command_limit: usize,
     /// The command being read. Its memory is used again and again.
     command: Vec<u8>,
-    signalled: Vec<stile_core::WaitId>,
-    failed: Vec<stile_core::WaitId>,
+    signalled: Vec<WaitId>,
+    failed: Vec<(WaitId, Errno)>,
     /// Rings that have more commands than were taken up.
     again: Vec<Which>,
+    /// Fences that signalled while the control ring was stopped.
+    held: Vec<WaitId>,
 }
 
 impl Machine {
@@ -64,6 +68,7 @@ impl Machine {
             signalled: Vec::new(),
             failed: Vec::new(),
             again: Vec::new(),
+            held: Vec::new(),
         })
     }
 
@@ -83,21 +88,26 @@ impl Machine {
 
     /// Handles everything that one wake-up has brought, but messages of the front end.
     ///
+    /// While the control ring is stopped, the guest's memory is not the device's to write: it may
+    /// be another guest's already. What would end a command is then kept for [`Machine::start`].
+    ///
     /// # Errors
     /// A system call that always works has failed.
     pub(crate) fn handle(&mut self, wakes: &[Wake]) -> Result<()> {
         self.shell.memory = self.memory.snapshot();
+        let live = self.control.runs();
         for wake in wakes {
             match *wake {
                 Wake::Source(Source::Socket) => {}
                 Wake::Source(Source::ControlKick) => self.drain(Which::Control),
                 Wake::Source(Source::CursorKick) => self.drain(Which::Cursor),
-                Wake::Source(Source::Timer) => self.device.tick(&mut self.shell, now_ns()),
-                Wake::Source(Source::Channel) => {
-                    for (job, result) in self.shell.channel.results() {
-                        self.device.job_done(&mut self.shell, job, result);
-                    }
+                Wake::Fence(wait) if !live => {
+                    self.shell.reactor.postpone(wait);
+                    self.held.push(wait);
                 }
+                Wake::Source(Source::Timer | Source::Channel) if !live => {}
+                Wake::Source(Source::Timer) => self.device.tick(&mut self.shell, now_ns()),
+                Wake::Source(Source::Channel) => self.finish_jobs(),
                 Wake::Fence(wait) => {
                     self.device
                         .signalled(&mut self.shell, now_ns(), wait, false);
@@ -105,10 +115,27 @@ impl Machine {
             }
         }
         self.publish();
-        if let Some(deadline) = self.device.next_deadline_ns() {
+        if let Some(deadline) = self.device.next_deadline_ns().filter(|_| live) {
             self.shell.reactor.set_timer(deadline)?;
         }
         Ok(())
+    }
+
+    /// Tells the device which of its jobs the front end has done.
+    fn finish_jobs(&mut self) {
+        for (job, result) in self.shell.channel.results() {
+            self.device.job_done(&mut self.shell, job, result);
+        }
+    }
+
+    /// What happened while the control ring was stopped happens now.
+    fn replay(&mut self) {
+        for wait in std::mem::take(&mut self.held) {
+            self.device
+                .signalled(&mut self.shell, now_ns(), wait, false);
+        }
+        self.finish_jobs();
+        self.device.tick(&mut self.shell, now_ns());
     }
 
     /// Waits for the next wake-up. A ring that has more to take up is one.
@@ -132,25 +159,29 @@ impl Machine {
         self.again.extend([Which::Control, Which::Cursor]);
     }
 
-    /// Takes up the commands of a ring: all of them, but no more than a ring's length, so that a
-    /// driver that puts them there as fast as they are taken does not keep everybody else waiting.
+    /// Takes up the commands of a ring: all of them, but no more than a ring's length and not for
+    /// longer than [`TURN_NS`], so that nobody else has to wait for a driver that puts them there as
+    /// fast as they are taken, or makes each as long as it can.
     fn drain(&mut self, which: Which) {
         if !self.ring(which).runs() {
             return;
         }
         let memory = Arc::clone(&self.shell.memory);
         let mut left = self.ring(which).queue.size();
+        let end = now_ns().saturating_add(TURN_NS);
         // None of the calls fails while the ring lies in the guest's memory; if it does not, there
         // is nothing to drain.
         let _quiet = self.ring_mut(which).queue.disable_notification(&*memory);
         loop {
+            let before = left;
             let broken = loop {
-                if left == 0 {
+                let now = now_ns();
+                if left == 0 || now > end {
                     self.settle();
                     self.again.push(which);
                     return;
                 }
-                match self.take_command(which, &memory) {
+                match self.take_command(which, &memory, now) {
                     Next::Some(()) => left = left.saturating_sub(1),
                     Next::None => break false,
                     Next::Broken => break true,
@@ -158,14 +189,15 @@ impl Machine {
             };
             self.settle();
             let more = self.ring_mut(which).queue.enable_notification(&*memory);
-            if broken || !more.unwrap_or(false) {
+            // A ring that promises more and has none is broken, too.
+            if broken || left == before || !more.unwrap_or(false) {
                 return;
             }
         }
     }
 
     /// Takes up one command.
-    fn take_command(&mut self, which: Which, memory: &GuestMemoryMmap) -> Next<()> {
+    fn take_command(&mut self, which: Which, memory: &GuestMemoryMmap, now: u64) -> Next<()> {
         let ring = match which {
             Which::Control => &mut self.control,
             Which::Cursor => &mut self.cursor,
@@ -175,13 +207,17 @@ impl Machine {
             Next::None => return Next::None,
             Next::Broken => return Next::Broken,
         };
+        // No driver has more commands under way than its ring has descriptors.
+        if self.shell.chains.open(which) >= usize::from(self.ring(which).queue.size()) {
+            return Next::Broken;
+        }
         let open = Open::read(which, chain, memory, self.command_limit, &mut self.command);
         let chain = self.shell.chains.add(open);
         if self.device.crowded() {
             self.settle();
         }
         self.device
-            .submit(&mut self.shell, now_ns(), chain, &self.command);
+            .submit(&mut self.shell, now, chain, &self.command);
         Next::Some(())
     }
 
@@ -197,10 +233,8 @@ impl Machine {
         for wait in self.signalled.drain(..) {
             self.device.signalled(&mut self.shell, now, wait, true);
         }
-        for wait in self.failed.drain(..) {
-            let error = stile_core::Errno(
-                u32::try_from(SystemErrno::MFILE.raw_os_error()).unwrap_or_default(),
-            );
+        for (wait, error) in self.failed.drain(..) {
+            let error = crate::shell::to_wire(error);
             self.device.watch_failed(&mut self.shell, now, wait, error);
         }
     }
@@ -226,6 +260,9 @@ impl Machine {
         if which == Which::Control && self.control.is_new(&self.shell.memory) {
             // A driver that begins anew finds a device that nobody has used.
             self.reset();
+        }
+        if which == Which::Control {
+            self.replay();
         }
         let (source, ring) = (kick_of(which), self.ring(which));
         if let Some(kick) = &ring.kick {
@@ -265,6 +302,7 @@ impl Machine {
             );
         }
         self.device.reset(&mut self.shell);
+        self.held.clear();
         self.shell.chains.clear();
         self.shell.answered.clear();
         self.control.forget();

@@ -195,7 +195,11 @@ impl VhostUserBackendReqHandlerMut for Machine {
     }
 
     fn set_vring_call(&mut self, index: u8, fd: Option<File>) -> Result<()> {
-        self.ring_mut(which(u32::from(index))?).call = fd;
+        let ring = self.ring_mut(which(u32::from(index))?);
+        ring.call = fd;
+        // QEMU gives it after the ring has started: what was published until now called nobody. A
+        // driver that is called for nothing looks and goes on.
+        ring.call();
         Ok(())
     }
 

@@ -81,6 +81,16 @@ enum Listed {
     Second(OwnedFd),
 }
 
+impl Watch {
+    fn unlist(&mut self, set: &OwnedFd) {
+        let _gone = match self.listed.take() {
+            None => Ok(()),
+            Some(Listed::Own) => epoll::delete(set, self.fence.as_fd()),
+            Some(Listed::Second(second)) => epoll::delete(set, &second),
+        };
+    }
+}
+
 /// The epoll set and the fences in it.
 pub(crate) struct Reactor {
     set: OwnedFd,
@@ -198,7 +208,11 @@ impl Reactor {
 
     /// Asks all new watches at once whether they are signalled. Those that are go to `signalled`,
     /// the others into the epoll set. What cannot be listed goes to `failed`.
-    pub(crate) fn settle(&mut self, signalled: &mut Vec<WaitId>, failed: &mut Vec<WaitId>) {
+    pub(crate) fn settle(
+        &mut self,
+        signalled: &mut Vec<WaitId>,
+        failed: &mut Vec<(WaitId, Errno)>,
+    ) {
         if self.fresh.is_empty() {
             return;
         }
@@ -221,7 +235,7 @@ impl Reactor {
                 signalled.push(wait);
             } else if let Err(error) = self.list(wait) {
                 tracing::warn!(%error, "A fence cannot be watched");
-                failed.push(wait);
+                failed.push((wait, error));
             }
         }
         self.fresh = fresh;
@@ -250,15 +264,17 @@ impl Reactor {
         self.watches.get(&wait.to_bits()).map(|watch| &*watch.fence)
     }
 
+    /// Takes a watch out of the epoll set; its end does not wake any more.
+    pub(crate) fn postpone(&mut self, wait: WaitId) {
+        if let Some(watch) = self.watches.get_mut(&wait.to_bits()) {
+            watch.unlist(&self.set);
+        }
+    }
+
     /// Ends a watch.
     pub(crate) fn unwatch(&mut self, wait: WaitId) {
-        let Some(watch) = self.watches.remove(&wait.to_bits()) else {
-            return;
-        };
-        match watch.listed {
-            None => {}
-            Some(Listed::Own) => self.remove(watch.fence.as_fd()),
-            Some(Listed::Second(second)) => self.remove(&second),
+        if let Some(mut watch) = self.watches.remove(&wait.to_bits()) {
+            watch.unlist(&self.set);
         }
     }
 }

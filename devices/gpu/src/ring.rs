@@ -120,7 +120,8 @@ impl Ring {
         }
     }
 
-    fn call(&self) {
+    /// Calls the driver.
+    pub(crate) fn call(&self) {
         let Some(call) = &self.call else { return };
         if let Err(error) = rustix::io::write(call.as_fd(), &1_u64.to_ne_bytes()) {
             warn!(%error, "The driver cannot be called");

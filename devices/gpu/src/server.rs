@@ -6,6 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -54,14 +55,17 @@ pub fn serve(config: &Config) -> Result<()> {
         Endpoint::Path(_) => None,
         Endpoint::Fd(fd) => Some(inherit(*fd)?),
     };
-    raise_fd_limit();
+    let limits = Limits {
+        fds: config.limits.fds.min(fds_for_guests()),
+        ..config.limits
+    };
     let registry = Arc::new(Registry::default());
     if let Some(path) = &config.bridge {
         bridge::start(path, Arc::clone(&registry))?;
         info!(path = %path.display(), "The bridge is open");
     }
     let lasting = Lasting {
-        limits: config.limits,
+        limits,
         registry,
         allocator: open_allocator(&config.allocator),
         udmabuf: open_udmabuf(),
@@ -77,6 +81,11 @@ pub fn serve(config: &Config) -> Result<()> {
             Ok((stream, _)) => stream,
             // It has gone before its turn came.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            Err(error) if is_shortage(&error) => {
+                warn!(%error, "No front end can be accepted for now");
+                std::thread::sleep(SHORTAGE_PAUSE);
+                continue;
+            }
             Err(error) => return Err(Error::system("accept4")(error)),
         };
         let answer = connection::serve(stream, &lasting);
@@ -84,6 +93,18 @@ pub fn serve(config: &Config) -> Result<()> {
             return answer;
         }
     }
+}
+
+/// How long a listener rests when the machine has nothing left for a new connection.
+pub(crate) const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Whether the machine has run out of descriptors or memory.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(
+        errno,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
 }
 
 fn open_allocator(choice: &AllocatorChoice) -> Option<Arc<stile_host::Allocator>> {
@@ -106,8 +127,13 @@ fn open_udmabuf() -> Option<Arc<Udmabuf>> {
     }
 }
 
-/// Every buffer, cookie and watch is a descriptor; the usual 1024 are few.
-fn raise_fd_limit() {
+/// Descriptors that the daemon keeps for itself: the front end's memory regions, the bridge's
+/// clients, and some more.
+const OWN_FDS: u64 = 700;
+
+/// How many descriptors guests may have. Every buffer, cookie and watch is one and the usual 1024
+/// are few, so the process' limit is raised as far as it goes.
+fn fds_for_guests() -> u32 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -116,6 +142,11 @@ fn raise_fd_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         warn!(%error, "The limit of open files stays as it is");
     }
+    // No limit at all is none here either.
+    let Some(limit) = getrlimit(Resource::Nofile).current else {
+        return u32::MAX;
+    };
+    u32::try_from(limit.saturating_sub(OWN_FDS)).unwrap_or(u32::MAX)
 }
 
 fn listen(path: &Path) -> Result<UnixListener> {

@@ -213,6 +213,7 @@ pub(crate) fn to_errno(error: &stile_host::Error) -> Errno {
     to_wire(error.errno())
 }
 
-fn to_wire(errno: stile_host::Errno) -> Errno {
+/// An errno as the guest reads it.
+pub(crate) fn to_wire(errno: stile_host::Errno) -> Errno {
     Errno(u32::try_from(errno.raw_os_error()).unwrap_or(5))
 }

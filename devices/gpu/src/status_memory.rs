@@ -1,6 +1,5 @@
 //! The memory of a status blob, and the order in which it is written.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use stile_core::{Errno, errno};
@@ -21,12 +20,8 @@ const HEAD: u64 = 16;
 pub(crate) enum StatusMemory {
     /// In a host buffer: the pages that hold it, and where it starts in them.
     Host { mapping: Mapping, start: u64 },
-    /// In guest pages: all of the blob's, and where it starts in the blob.
-    Guest {
-        pieces: Arc<[(GuestAddress, u64)]>,
-        start: u64,
-        size: u64,
-    },
+    /// In guest pages: those that hold it, in order.
+    Guest { pieces: Vec<(GuestAddress, u64)> },
 }
 
 impl StatusMemory {
@@ -37,11 +32,10 @@ impl StatusMemory {
     pub(crate) fn new(buffer: &Buffer, offset: u64, size: u64) -> Result<Self, Errno> {
         match buffer {
             Buffer::Host(dma_buf) => Self::map(dma_buf, offset, size),
-            Buffer::Guest { pieces, .. } => Ok(Self::Guest {
-                pieces: Arc::clone(pieces),
-                start: offset,
-                size,
-            }),
+            Buffer::Guest { pieces, .. } => {
+                let pieces = part(pieces, offset, size).ok_or(errno::EINVAL)?;
+                Ok(Self::Guest { pieces })
+            }
         }
     }
 
@@ -57,20 +51,18 @@ impl StatusMemory {
 
     /// Zeroes the blob and writes its header.
     pub(crate) fn write_header(&self, memory: &GuestMemoryMmap, header: &StatusHeader) {
-        let size = match self {
-            Self::Host { mapping, start } => u64::try_from(mapping.len())
-                .unwrap_or(0)
-                .saturating_sub(*start),
-            Self::Guest { size, .. } => *size,
-        };
-        let zeros = [0_u8; 64];
-        let mut offset: u64 = 0;
-        while offset < size {
-            let left = usize::try_from(size.saturating_sub(offset))
-                .unwrap_or(0)
-                .min(zeros.len());
-            self.write(memory, offset, zeros.get(..left).unwrap_or_default());
-            offset = offset.saturating_add(64);
+        let zeros = |bytes: u64| vec![0; usize::try_from(bytes).unwrap_or(0)];
+        match self {
+            Self::Host { mapping, start } => {
+                let bytes = u64::try_from(mapping.len()).unwrap_or(0);
+                self.write(memory, 0, &zeros(bytes.saturating_sub(*start)));
+            }
+            Self::Guest { pieces } => {
+                for (address, bytes) in pieces {
+                    // A page that is not the guest's any more is told by the header's write.
+                    let _gone = memory.write_slice(&zeros(*bytes), *address);
+                }
+            }
         }
         self.write(memory, 0, header.as_bytes());
     }
@@ -121,11 +113,11 @@ impl StatusMemory {
     }
 
     fn guest_address(&self, offset: u64) -> Option<GuestAddress> {
-        let Self::Guest { pieces, start, .. } = self else {
+        let Self::Guest { pieces } = self else {
             return None;
         };
-        let mut left = start.checked_add(offset)?;
-        for (address, length) in pieces.iter() {
+        let mut left = offset;
+        for (address, length) in pieces {
             if left < *length {
                 return address.checked_add(left);
             }
@@ -135,8 +127,47 @@ impl StatusMemory {
     }
 }
 
+/// The pieces that hold `size` bytes from `offset` of others; `None` if those are fewer.
+fn part(
+    pieces: &[(GuestAddress, u64)],
+    offset: u64,
+    size: u64,
+) -> Option<Vec<(GuestAddress, u64)>> {
+    let (mut skip, mut left) = (offset, size);
+    let mut part = Vec::new();
+    for (address, length) in pieces {
+        let skipped = skip.min(*length);
+        skip = skip.checked_sub(skipped)?;
+        let bytes = length.checked_sub(skipped)?.min(left);
+        left = left.checked_sub(bytes)?;
+        if bytes > 0 {
+            part.push((address.checked_add(skipped)?, bytes));
+        }
+    }
+    (left == 0).then_some(part)
+}
+
 #[cfg(test)]
 mod tests {
+    use vm_memory::GuestAddress;
+
+    use super::part;
+
+    #[test]
+    fn a_part_goes_over_the_ends_of_pieces() {
+        let pieces = [
+            (GuestAddress(0x1000), 0x1000),
+            (GuestAddress(0x8000), 0x2000),
+        ];
+        let both = [(GuestAddress(0x1fc0), 0x40), (GuestAddress(0x8000), 0x40)];
+        assert_eq!(part(&pieces, 0xfc0, 0x80).unwrap(), both);
+        assert_eq!(
+            part(&pieces, 0x2fc0, 0x40).unwrap(),
+            [(GuestAddress(0x9fc0), 0x40)]
+        );
+        assert_eq!(part(&pieces, 0x2fc0, 0x80), None);
+    }
+
     #[test]
     fn head_is_where_the_header_has_it() {
         let offset = std::mem::offset_of!(stile_wire::sync::StatusHeader, head);

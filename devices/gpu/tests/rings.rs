@@ -398,9 +398,9 @@ fn a_driver_that_never_stops_putting_does_not_keep_its_front_end_waiting() {
                 ring.put_head(next % 128 * 2);
                 next = next.wrapping_add(1);
             }
+            let start = ring.used_index();
             ring.show();
             ring.kick_anyway();
-            let start = ring.used_index();
             let mut done = 0_u16;
             while done < 50_000 {
                 let response = responses[usize::from(done % 128)];

@@ -19,6 +19,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::registry::{Entry, Registry};
 use super::wire::{Answer, BY_ID, BY_UUID, Question};
 use crate::error::{Error, Result};
+use crate::server::{SHORTAGE_PAUSE, is_shortage};
 
 /// Clients at once. One more is turned away.
 const CLIENTS: usize = 64;
@@ -90,7 +91,16 @@ fn run(socket: &OwnedFd, registry: &Registry) {
 /// A client of this process' user, or of root.
 fn accept(socket: &OwnedFd) -> Option<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let client = accept_with(socket, flags).ok()?;
+    let client = match accept_with(socket, flags) {
+        Ok(client) => client,
+        Err(error) => {
+            if is_shortage(&error.into()) {
+                warn!(%error, "The bridge can accept nobody for now");
+                std::thread::sleep(SHORTAGE_PAUSE);
+            }
+            return None;
+        }
+    };
     let peer = sockopt::socket_peercred(&client).ok()?;
     let own = rustix::process::geteuid();
     if peer.uid == own || peer.uid.is_root() {
