@@ -165,9 +165,27 @@ impl Vm {
     /// If the daemon refuses.
     #[track_caller]
     pub fn start_ring(&mut self, index: usize, base: u16) {
+        self.prepare_ring(index, base);
+        self.give_call(index);
+        self.enable_ring(index);
+    }
+
+    /// Starts a ring as QEMU does: the driver can be called only after it has started.
+    ///
+    /// # Panics
+    /// If the daemon refuses.
+    #[track_caller]
+    pub fn start_ring_before_its_call(&mut self, index: usize, base: u16) {
+        self.prepare_ring(index, base);
+        self.enable_ring(index);
+        self.give_call(index);
+    }
+
+    #[track_caller]
+    fn prepare_ring(&mut self, index: usize, base: u16) {
         let ring = self.ring(index);
         let (descriptors, available, used) = ring.addresses();
-        let (size, kick, call) = (ring.size(), clone(&ring.kick), clone(&ring.call));
+        let size = ring.size();
         let config = VringConfigData {
             queue_max_size: size,
             queue_size: size,
@@ -185,13 +203,23 @@ impl Vm {
         frontend
             .set_vring_base(index, base)
             .expect("SET_VRING_BASE");
-        frontend
+    }
+
+    #[track_caller]
+    fn give_call(&mut self, index: usize) {
+        let call = clone(&self.ring(index).call);
+        self.frontend
             .set_vring_call(index, &call)
             .expect("SET_VRING_CALL");
-        frontend
+    }
+
+    #[track_caller]
+    fn enable_ring(&mut self, index: usize) {
+        let kick = clone(&self.ring(index).kick);
+        self.frontend
             .set_vring_kick(index, &kick)
             .expect("SET_VRING_KICK");
-        frontend
+        self.frontend
             .set_vring_enable(index, true)
             .expect("SET_VRING_ENABLE");
     }
@@ -333,6 +361,18 @@ impl Vm {
             self.finish(used);
         }
         self.answers.contains_key(&ticket)
+    }
+
+    /// What lies in the memory for the response of a command that is not answered yet.
+    ///
+    /// # Panics
+    /// If the command is answered.
+    #[track_caller]
+    pub fn response_memory(&self, ticket: Ticket) -> Vec<u8> {
+        let mut sent = self.sent.values();
+        let sent = sent.find(|sent| sent.ticket == ticket);
+        let response = sent.expect("a command without an answer").response;
+        self.ram.read(response.address, response.bytes as usize)
     }
 
     /// All commands that are answered, in the order in which they were.

@@ -176,6 +176,36 @@ fn a_ring_that_is_stopped_and_started_again_has_lost_nothing() {
 }
 
 #[test]
+fn memory_of_a_stopped_ring_is_not_written_whatever_ends() {
+    let daemon = daemon();
+    let mut vm = guest(&daemon);
+    let parked = park(&mut vm, 1);
+    let memory = vm.response_memory(parked);
+    let base = vm.stop_ring(0);
+    vm.reply(Reply::Accept);
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    vm.frontend.get_features().unwrap();
+    assert_eq!(vm.response_memory(parked), memory);
+    vm.start_ring(0, base);
+    assert_eq!(vm.wait(parked).kind(), RESP_OK_RESOURCE_UUID);
+}
+
+#[test]
+fn answers_from_before_the_call_fd_call_the_driver() {
+    let daemon = daemon();
+    let mut vm = guest(&daemon);
+    let parked = park(&mut vm, 1);
+    let base = vm.stop_ring(0);
+    let unseen = vm.send(&submit(1, &[]).ring_fence(4, 1));
+    vm.reply(Reply::Accept);
+    vm.control.calls();
+    vm.start_ring_before_its_call(0, base);
+    vm.control.wait_call();
+    vm.wait(unseen);
+    vm.wait(parked);
+}
+
+#[test]
 fn a_ring_that_is_disabled_is_left_alone_until_it_is_enabled() {
     let daemon = daemon();
     let mut vm = guest(&daemon);
@@ -197,10 +227,13 @@ fn a_deadline_that_passes_while_a_ring_is_stopped_is_answered_afterwards() {
     let daemon = Daemon::start(options.with(&["--fence-deadline-ms=50"]));
     let mut vm = guest(&daemon);
     let parked = park(&mut vm, 1);
+    let memory = vm.response_memory(parked);
     let base = vm.stop_ring(0);
     let used = vm.control.used_index();
     std::thread::sleep(std::time::Duration::from_millis(100));
     assert_eq!(vm.control.used_index(), used);
+    // It may be another guest's by now.
+    assert_eq!(vm.response_memory(parked), memory);
     vm.start_ring(0, base);
     assert_eq!(vm.wait(parked).kind(), RESP_ERR_UNSPEC);
 }
