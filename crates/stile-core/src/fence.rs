@@ -10,15 +10,24 @@
 //! | *parked* | | signalled | [`Fences::next_overdue`], its deadline passed; the caller ends its waits | none yet |
 //! | *signalled* | no wait is open, but a fence before it is parked | replied | that fence is replied | none yet |
 //! | *signalled* | it is the head of its timeline | replied | [`Fences::pop_replied`] | its response, once |
+//! | *signalled* | it is held at the end of its timeline, and another fence without waits comes | displaced | [`Fences::displace`], for the quota's sake | its response **without** the fence, once |
 //! | any | | cancelled | [`Fences::clear`] (reset): the queues are gone | none: there is nobody to answer |
 //! | — | no wait, and the timeline is empty | replied | [`Fences::submit`] | [`Submitted::Now`] |
 //! | — | its id is not above the timeline's last | refused | [`Fences::submit`] | [`Submitted::Stale`] |
 //!
+//! **Displaced.** Each fence holds descriptors of a queue that all of the guest shares, so a full
+//! queue must not be one timeline's to make. A fence without open waits behind one with open waits
+//! signals when that one does; so does the next of its kind. The earlier of the two is answered at
+//! once without its fence, which tells the guest that its command is done and nothing else, and the
+//! later one's response will signal both. The guest sees each at the same moment as before: none is
+//! early, and none is lost as long as the later one is there. So it is one step: no fence is
+//! displaced for one that is refused, none that has open waits, and none that is not held.
+//!
 //! A destroyed context leaves its fences where they are ([`Fences::close`]): somebody else in the
 //! guest may wait for them, and the work is not done.
 //!
-//! **Never early**: only the head leaves, and only without open waits. **Never lost**: each parked
-//! fence is in the deadline list, so it ends. **Never out of order**: ids on a timeline only go up,
+//! **Never early**: only the head leaves, and only without open waits. **Never lost**: each fence
+//! with open waits is in the deadline list, so it ends, and the others with it. **Never out of order**: ids on a timeline only go up,
 //! and it is a queue. **Never twice**: leaving removes the fence, and its key dies with it.
 //!
 //! All of it takes constant time: timelines and deadlines are lists threaded through one slab.
@@ -201,6 +210,31 @@ impl<A> Fences<A> {
             self.deadlines.push(&mut self.fences, new);
         }
         Submitted::Parked(FenceKey(new))
+    }
+
+    /// Adds the fence `id`, which has no waits, as [`Fences::submit`] does, and lets it take the
+    /// place of the timeline's last fence if that is only held: has no open waits and a fence
+    /// before it. The second value is what was displaced. It is to be answered now, without its
+    /// fence: the response of the new one signals both.
+    pub fn displace(&mut self, key: TimelineKey, id: u64, answer: A) -> (Submitted<A>, Option<A>) {
+        let displaced = if self.is_stale(key, id) {
+            None
+        } else {
+            self.take_held(key)
+        };
+        (self.submit(key, id, 0, 0, answer), displaced)
+    }
+
+    /// Takes the last fence of a timeline out of it if it is held. The timeline is not empty then.
+    fn take_held(&mut self, key: TimelineKey) -> Option<A> {
+        let timeline = self.timelines.get_mut(key.0)?;
+        let last = timeline.queue.last()?;
+        let held = timeline.queue.first() != Some(last) && self.fences.get(last)?.open_waits == 0;
+        if !held {
+            return None;
+        }
+        timeline.queue.remove(&mut self.fences, last);
+        self.fences.remove(last).map(|fence| fence.answer)
     }
 
     /// One of the fence's waits has ended. `true` if it was the last: then

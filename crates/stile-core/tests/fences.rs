@@ -23,6 +23,11 @@ enum Step {
         waits: u32,
         after: u64,
     },
+    /// A fence without waits, which may take the place of the one before it.
+    Displace {
+        timeline: usize,
+        up: i64,
+    },
     /// One wait of a fence, which may be gone.
     WaitEnds {
         fence: usize,
@@ -67,11 +72,13 @@ struct Life {
 
 fn step() -> impl Strategy<Value = Step> {
     let timeline = 0_usize..6;
+    let up = prop_oneof![8 => 1_i64..3, 1 => -3_i64..1];
     prop_oneof![
         2 => Just(Step::Open),
         1 => timeline.clone().prop_map(|timeline| Step::Close { timeline }),
-        12 => (timeline.clone(), prop_oneof![8 => 1_i64..3, 1 => -3_i64..1], 0_u32..4, 0_u64..5)
+        12 => (timeline.clone(), up.clone(), 0_u32..4, 0_u64..5)
             .prop_map(|(timeline, up, waits, after)| Step::Submit { timeline, up, waits, after }),
+        6 => (timeline.clone(), up).prop_map(|(timeline, up)| Step::Displace { timeline, up }),
         16 => (0_usize..40).prop_map(|fence| Step::WaitEnds { fence }),
         8 => timeline.prop_map(|timeline| Step::Pop { timeline }),
         2 => (0_u64..12).prop_map(|time| Step::Pass { time }),
@@ -101,6 +108,11 @@ impl Life {
             } => {
                 if timeline < self.keys.len() {
                     self.submit(timeline, up, waits, after);
+                }
+            }
+            Step::Displace { timeline, up } => {
+                if timeline < self.keys.len() {
+                    self.displace(timeline, up);
                 }
             }
             Step::WaitEnds { fence } => {
@@ -168,6 +180,43 @@ impl Life {
             open_waits,
             deadline,
             left,
+        });
+        self.fence_keys.push(fence);
+    }
+
+    fn displace(&mut self, timeline: usize, up: i64) {
+        let id = self.next_id.saturating_add_signed(up);
+        self.next_id = self.next_id.max(id);
+        self.answers += 1;
+        let (submitted, displaced) = self.fences.displace(self.keys[timeline], id, self.answers);
+        let naive = &mut self.timelines[timeline];
+        if naive.closed || naive.last.is_some_and(|last| id <= last) {
+            assert_eq!(
+                (submitted, displaced),
+                (Submitted::Stale(self.answers), None)
+            );
+            return;
+        }
+        naive.last = Some(id);
+        let Some(tail) = naive.queue.last().copied() else {
+            assert_eq!((submitted, displaced), (Submitted::Now(self.answers), None));
+            return;
+        };
+        let held = naive.queue.len() > 1 && self.naive[tail].open_waits == 0;
+        assert_eq!(displaced, held.then_some(self.naive[tail].answer));
+        if held {
+            naive.queue.pop();
+            self.naive[tail].left = true;
+        }
+        let Submitted::Parked(fence) = submitted else {
+            panic!("{submitted:?}");
+        };
+        naive.queue.push(self.naive.len());
+        self.naive.push(NaiveFence {
+            answer: self.answers,
+            open_waits: 0,
+            deadline: 0,
+            left: false,
         });
         self.fence_keys.push(fence);
     }
