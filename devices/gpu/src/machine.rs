@@ -172,6 +172,7 @@ impl Machine {
         // None of the calls fails while the ring lies in the guest's memory; if it does not, there
         // is nothing to drain.
         let _quiet = self.ring_mut(which).queue.disable_notification(&*memory);
+        let mut promised = false;
         loop {
             let before = left;
             let broken = loop {
@@ -189,10 +190,11 @@ impl Machine {
             };
             self.settle();
             let more = self.ring_mut(which).queue.enable_notification(&*memory);
-            // A ring that promises more and has none is broken, too.
-            if broken || left == before || !more.unwrap_or(false) {
+            // A ring that promised more and has none is broken, too.
+            if broken || (promised && left == before) || !more.unwrap_or(false) {
                 return;
             }
+            promised = true;
         }
     }
 

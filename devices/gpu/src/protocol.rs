@@ -199,7 +199,9 @@ impl VhostUserBackendReqHandlerMut for Machine {
         ring.call = fd;
         // QEMU gives it after the ring has started: what was published until now called nobody. A
         // driver that is called for nothing looks and goes on.
-        ring.call();
+        if ring.runs() {
+            ring.call();
+        }
         Ok(())
     }
 
