@@ -179,6 +179,12 @@ impl<H: Host> Device<H> {
 
     fn check_quotas(&self) -> Checked {
         let limits = &self.limits;
+        // Of a queue that has become shorter more may be left over.
+        let pending = to_usize(limits.pending_fences.max(1)).saturating_mul(2);
+        hold(
+            self.fences.pending() <= pending,
+            "There are too many pending fences",
+        )?;
         hold(
             self.contexts.len() <= to_usize(limits.contexts),
             "There are too many contexts",

@@ -9,6 +9,8 @@ pub struct Counters {
     pub fences: u64,
     /// Fences that had to wait.
     pub fences_parked: u64,
+    /// Fences whose command was answered without them, since a later fence stands for both.
+    pub fences_displaced: u64,
     /// Fences that their deadline ended.
     pub fences_overdue: u64,
     /// Fenced commands whose id was not above the timeline's last.

@@ -46,6 +46,8 @@ pub struct Device<H: Host> {
     pub(crate) cookies: u32,
     pub(crate) host_bytes: u64,
     pub(crate) global: TimelineKey,
+    /// From here on fences are refused and displaced.
+    pending_limit: u32,
     last_serial: u64,
 }
 
@@ -76,6 +78,7 @@ impl<H: Host> Device<H> {
             cookies: 0,
             host_bytes: 0,
             global,
+            pending_limit: limits.pending_fences.max(1),
             last_serial: 0,
         }
     }
@@ -88,6 +91,14 @@ impl<H: Host> Device<H> {
     /// The quotas.
     pub const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The control queue has `size` descriptors. Pending fences may hold three of eight, whatever
+    /// [`Limits::pending_fences`] says: beyond it, each busy timeline may park one more, and there
+    /// are no more of those than fences with open waits.
+    pub fn set_queue_size(&mut self, size: u16) {
+        let share = u32::from(size).saturating_mul(3) / 8;
+        self.pending_limit = self.limits.pending_fences.min(share).max(1);
     }
 
     /// Fences that are not answered yet.
@@ -108,7 +119,12 @@ impl<H: Host> Device<H> {
     /// descriptors. Whoever has signals to deliver does so first.
     pub fn crowded(&self) -> bool {
         let fds = self.fds().saturating_add(self.limits.operations);
-        self.fences.pending() >= to_usize(self.limits.pending_fences) || fds >= self.limits.fds
+        self.full() || fds >= self.limits.fds
+    }
+
+    /// Whether there are as many pending fences as there may be.
+    pub(crate) fn full(&self) -> bool {
+        self.fences.pending() >= to_usize(self.pending_limit)
     }
 
     /// When [`Device::tick`] is due, in nanoseconds of the clock that the device is told.
@@ -260,7 +276,7 @@ impl<H: Host> Device<H> {
             operations: OpCode::mask().into(),
             max_submit_bytes: self.limits.submit_bytes.into(),
             max_operations: self.limits.operations.into(),
-            max_pending_fences: self.limits.pending_fences.into(),
+            max_pending_fences: self.pending_limit.into(),
             max_cookies: self.limits.cookies.into(),
             max_rings: u32::from(MAX_RINGS).into(),
             fence_deadline_ms: self.limits.fence_deadline_ms.into(),
@@ -345,7 +361,8 @@ impl<H: Host> Device<H> {
         self.park(host, turn, response, 0, List::default(), None);
     }
 
-    /// Answers a command after `waits` waits, behind the fences before it.
+    /// Answers a command after `waits` waits, behind the fences before it. At the quota, one without
+    /// waits takes the place of another.
     pub(crate) fn park(
         &mut self,
         host: &mut H,
@@ -374,7 +391,23 @@ impl<H: Host> Device<H> {
             waits: open,
             job,
         };
-        match self.fences.submit(timeline, id, waits, deadline_ns, parked) {
+        let submitted = if waits == 0 && self.full() {
+            let (submitted, displaced) = self.fences.displace(timeline, id, parked);
+            if let Some(Parked { answer, .. }) = displaced {
+                self.counters.fences_displaced = self.counters.fences_displaced.saturating_add(1);
+                self.reply(
+                    host,
+                    Answer {
+                        fence: None,
+                        ..answer
+                    },
+                );
+            }
+            submitted
+        } else {
+            self.fences.submit(timeline, id, waits, deadline_ns, parked)
+        };
+        match submitted {
             Submitted::Now(parked) => {
                 self.reply(host, parked.answer);
                 None

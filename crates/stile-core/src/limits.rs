@@ -16,8 +16,9 @@ pub struct Limits {
     pub hostmem_bytes: u64,
     /// Cookies of one context.
     pub cookies: u32,
-    /// Fences with open waits. Each holds descriptors of the control queue, and a driver whose
-    /// queue is full sleeps: to be well below the queue's size.
+    /// Fences that are not answered yet, from where on none may begin to wait for anything but the
+    /// fences before it, of which a timeline parks one more. Each holds descriptors of the control
+    /// queue, and a driver whose queue is full sleeps: see [`crate::Device::set_queue_size`].
     pub pending_fences: u32,
     /// File descriptors in buffers, cookies and watches.
     pub fds: u32,

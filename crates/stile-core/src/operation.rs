@@ -264,7 +264,7 @@ impl<H: Host> Device<H> {
     }
 
     fn room_for_wait(&mut self, started: &Started) -> Result<(), Errno> {
-        if started.count == 0 && self.fences.pending() >= to_usize(self.limits.pending_fences) {
+        if started.count == 0 && self.full() {
             self.counters.over_quota = self.counters.over_quota.saturating_add(1);
             return Err(errno::EDQUOT);
         }

@@ -122,11 +122,15 @@ impl<H: Host> Device<H> {
         turn: &Turn<'_>,
         resource_id: u32,
     ) -> Option<Response> {
+        let no_room = self.no_room_for_job(turn);
         let Some(blob) = self.blobs.get_mut(&resource_id) else {
             return Some(UNKNOWN);
         };
         if let Some(uuid) = blob.uuid {
             return Some(Response::Uuid(uuid));
+        }
+        if no_room {
+            return Some(self.over_quota());
         }
         let uuid = host.new_uuid();
         blob.uuid = Some(uuid);
@@ -145,13 +149,14 @@ impl<H: Host> Device<H> {
         resource_id: u32,
         offset: u64,
     ) -> Option<Response> {
+        let no_room = self.no_room_for_job(turn);
         let Some(blob) = self.blobs.get_mut(&resource_id) else {
             return Some(UNKNOWN);
         };
         if !blob.mappable() || blob.mapping != Mapping::None {
             return Some(INVALID);
         }
-        if self.region.len() >= to_usize(self.limits.maps) {
+        if self.region.len() >= to_usize(self.limits.maps) || no_room {
             return Some(self.over_quota());
         }
         let (serial, size) = (blob.serial, blob.mapped_bytes());
@@ -180,12 +185,16 @@ impl<H: Host> Device<H> {
         turn: &Turn<'_>,
         resource_id: u32,
     ) -> Option<Response> {
+        let no_room = self.no_room_for_job(turn);
         let Some(blob) = self.blobs.get_mut(&resource_id) else {
             return Some(UNKNOWN);
         };
         let Mapping::At(offset) = blob.mapping else {
             return Some(INVALID);
         };
+        if no_room {
+            return Some(self.over_quota());
+        }
         blob.mapping = Mapping::Changing;
         let serial = blob.serial;
         let size = self.region.free(offset);
@@ -257,6 +266,11 @@ impl<H: Host> Device<H> {
             Errand::Share { uuid } => Response::Uuid(uuid),
             Errand::Forgotten => Response::Ok,
         }
+    }
+
+    /// Whether a job would be the wait of one fence too many.
+    fn no_room_for_job(&self, turn: &Turn<'_>) -> bool {
+        turn.timeline.is_some() && self.full()
     }
 
     /// Registers a job that the turn's command waits for.

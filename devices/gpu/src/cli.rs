@@ -42,7 +42,7 @@ pub struct Cli {
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = power_of_two)]
     hostmem_mib: u64,
 
-    /// Most fences that may be pending at once. Keep it well below the queue's size
+    /// Most fences that may be pending at once; never more than 3/8 of the control queue's length
     #[arg(long, value_name = "N", default_value_t = Limits::default().pending_fences,
           value_parser = clap::value_parser!(u32).range(1..))]
     max_pending_fences: u32,

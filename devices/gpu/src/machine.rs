@@ -264,6 +264,7 @@ impl Machine {
             self.reset();
         }
         if which == Which::Control {
+            self.device.set_queue_size(self.control.queue.size());
             self.replay();
         }
         let (source, ring) = (kick_of(which), self.ring(which));

@@ -38,13 +38,16 @@ struct Life {
 }
 
 impl Life {
-    fn new(limits: Limits) -> Self {
-        Self {
+    fn new(limits: Limits, queue_size: u16) -> Self {
+        let mut life = Self {
             device: Device::new(limits),
             sim: Sim::default(),
             model: Model::new(limits, START_NS),
             last_id: 0,
-        }
+        };
+        life.device.set_queue_size(queue_size);
+        life.model.set_queue_size(queue_size);
+        life
     }
 
     fn id(&mut self, id: FenceId) -> u64 {
@@ -288,9 +291,10 @@ proptest! {
     #[test]
     fn never_early_never_lost_never_out_of_order_never_twice(
         steps in steps(50),
+        queue_size in prop::sample::select(vec![256, 8, 4]),
         ending in ending(),
     ) {
-        let mut life = Life::new(limits());
+        let mut life = Life::new(limits(), queue_size);
         life.run_all(&steps);
         life.end(ending);
     }
@@ -302,7 +306,7 @@ proptest! {
     #[test]
     fn nor_in_a_long_life_with_room_for_everything(steps in steps(400), ending in ending()) {
         let limits = Limits { fence_deadline_ms: 1_000, ..Limits::default() };
-        let mut life = Life::new(limits);
+        let mut life = Life::new(limits, 1024);
         life.run_all(&steps);
         life.end(ending);
     }

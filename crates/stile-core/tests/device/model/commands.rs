@@ -88,7 +88,7 @@ impl Model {
             let (response, waits) = self.submit(&turn, pieces, *cut_short);
             return self.finish(&turn, response, waits);
         }
-        match self.fate(what) {
+        match self.fate(what, turn.line.is_some() && self.full()) {
             Now(response) => self.finish(&turn, response, Vec::new()),
             Job(task, errand) => self.wait_for_job(&turn, task, errand),
         }
@@ -114,10 +114,32 @@ impl Model {
         match turn.line {
             None => self.expect(turn.chain, answer),
             Some(line) => {
+                if waits.is_empty() && self.full() {
+                    self.displace(line);
+                }
                 self.push_fence(turn, line, answer, waits, None);
                 self.flush(line);
             }
         }
+    }
+
+    /// The last fence of a timeline, if it only waits for those before it, is answered without
+    /// the fence: another one is there to stand for both.
+    fn displace(&mut self, line: usize) {
+        let Some(fence) = self.lines[line].fences.last() else {
+            return;
+        };
+        if fence.answered || !self.is_done(fence) {
+            return;
+        }
+        let answer = Expected {
+            fence: None,
+            ..fence.answer
+        };
+        let chain = fence.chain;
+        let nth = self.lines[line].fences.len() - 1;
+        self.lines[line].fences[nth].answered = true;
+        self.expect(chain, answer);
     }
 
     fn push_fence(
@@ -132,7 +154,7 @@ impl Model {
         self.lines[line].last = Some(id);
         let deadline_ns = self.now_ns + u64::from(self.limits.fence_deadline_ms) * 1_000_000;
         let chain = turn.chain;
-        let answered = false;
+        let (answered, signalled) = (false, false);
         let fence = ModelFence {
             chain,
             id,
@@ -141,6 +163,7 @@ impl Model {
             waits,
             job,
             answered,
+            signalled,
         };
         self.lines[line].fences.push(fence);
     }
@@ -169,7 +192,8 @@ impl Model {
         });
     }
 
-    fn fate(&mut self, what: &Command) -> Fate {
+    /// `full` says that a fence may not wait for a job.
+    fn fate(&mut self, what: &Command, full: bool) -> Fate {
         match *what {
             Command::DisplayInfo { .. } => Now(Response::NoDisplays),
             Command::Unknown { .. } => Now(UNSPECIFIED),
@@ -201,11 +225,11 @@ impl Model {
                 size,
             } => Now(self.create_blob(resource, mem, mappable, size)),
             Command::Unref { resource } => Now(self.unref(resource)),
-            Command::AssignUuid { resource, .. } => self.assign_uuid(resource),
+            Command::AssignUuid { resource, .. } => self.assign_uuid(resource, full),
             Command::Map {
                 resource, offset, ..
-            } => self.map(resource, offset),
-            Command::Unmap { resource, .. } => self.unmap(resource),
+            } => self.map(resource, offset, full),
+            Command::Unmap { resource, .. } => self.unmap(resource, full),
             Command::Submit { .. } => unreachable!("handled before"),
         }
     }
@@ -278,12 +302,15 @@ impl Model {
         Response::Ok
     }
 
-    fn assign_uuid(&mut self, resource: u32) -> Fate {
+    fn assign_uuid(&mut self, resource: u32, full: bool) -> Fate {
         let Some(blob) = self.blobs.get_mut(&resource) else {
             return Now(NO_RESOURCE);
         };
         if let Some(uuid) = blob.uuid {
             return Now(Response::Uuid(uuid));
+        }
+        if full {
+            return Now(MEMORY);
         }
         self.uuids += 1;
         let uuid = [self.uuids; 16];
@@ -291,14 +318,14 @@ impl Model {
         Job(Task::Share { uuid }, Errand::Share { uuid })
     }
 
-    fn map(&mut self, resource: u32, offset: u64) -> Fate {
+    fn map(&mut self, resource: u32, offset: u64, full: bool) -> Fate {
         let Some(blob) = self.blobs.get_mut(&resource) else {
             return Now(NO_RESOURCE);
         };
         if !blob.mappable || blob.mapping != Mapping::None {
             return Now(INVALID);
         }
-        if self.region.len() == self.limits.maps as usize {
+        if full || self.region.len() == self.limits.maps as usize {
             return Now(MEMORY);
         }
         let size = mapped_bytes(blob.size);
@@ -320,13 +347,16 @@ impl Model {
         )
     }
 
-    fn unmap(&mut self, resource: u32) -> Fate {
+    fn unmap(&mut self, resource: u32, full: bool) -> Fate {
         let Some(blob) = self.blobs.get_mut(&resource) else {
             return Now(NO_RESOURCE);
         };
         let Mapping::At(offset) = blob.mapping else {
             return Now(INVALID);
         };
+        if full {
+            return Now(MEMORY);
+        }
         blob.mapping = Mapping::Changing;
         let size = self.region.remove(&offset).expect("a mapping's place");
         Job(

@@ -60,6 +60,8 @@ struct ModelFence {
     /// The job that it waits for, while it does.
     job: Option<usize>,
     answered: bool,
+    /// In the guest's eyes, which saw its response or that of a later fence of its timeline.
+    signalled: bool,
 }
 
 /// A timeline; it stays in the model when its context is gone.
@@ -138,6 +140,8 @@ struct ModelBlob {
 #[derive(Debug)]
 pub(crate) struct Model {
     limits: Limits,
+    /// From here on fences are refused and displaced.
+    pending_limit: usize,
     now_ns: u64,
     /// The host's fences, kept apart from the simulated host's own.
     kernel: Kernel,
@@ -167,6 +171,7 @@ impl Model {
     pub(crate) fn new(limits: Limits, now_ns: u64) -> Self {
         Self {
             limits,
+            pending_limit: limits.pending_fences as usize,
             now_ns,
             kernel: Kernel::default(),
             contexts: BTreeMap::new(),
@@ -189,6 +194,12 @@ impl Model {
         }
     }
 
+    /// The guest's driver has made its control queue.
+    pub(crate) fn set_queue_size(&mut self, size: u16) {
+        let share = usize::from(size) * 3 / 8;
+        self.pending_limit = share.min(self.limits.pending_fences as usize).max(1);
+    }
+
     fn new_life(&mut self) -> u64 {
         self.lives += 1;
         self.lives
@@ -203,6 +214,10 @@ impl Model {
     fn pending(&self) -> usize {
         let fences = self.lines.iter().flat_map(|line| &line.fences);
         fences.filter(|fence| !fence.answered).count()
+    }
+
+    fn full(&self) -> bool {
+        self.pending() >= self.pending_limit
     }
 
     fn fds(&self) -> usize {

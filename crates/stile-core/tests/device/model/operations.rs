@@ -268,8 +268,7 @@ impl Model {
     }
 
     fn room_for_wait(&self, run: &Run) -> Result<(), Errno> {
-        let full = self.pending() >= self.limits.pending_fences as usize;
-        if run.fenced && run.waits.is_empty() && full {
+        if run.fenced && run.waits.is_empty() && self.full() {
             Err(errno::EDQUOT)
         } else {
             Ok(())

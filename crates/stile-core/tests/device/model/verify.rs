@@ -36,6 +36,7 @@ impl Model {
     pub(crate) fn verify_invariants(&mut self, device: &Device<Sim>, sim: &mut Sim) {
         device.check().expect("the device is whole");
         self.never_early(sim);
+        self.never_late();
         self.never_out_of_order(sim);
         self.answers_are_those_expected(sim);
         self.never_lost(device, sim);
@@ -55,21 +56,49 @@ impl Model {
             .next()
     }
 
-    /// A fence is answered only when everything that it and those before it on its timeline wait
-    /// for has signalled, or its own deadline has passed, or the host could not watch it.
-    fn never_early(&self, sim: &Sim) {
-        let answers = sim.answers.iter().map(|(answer, _)| answer);
-        for answer in answers.filter(|answer| answer.fence.is_some()) {
+    /// The guest reads the answers. A response with a fence signals that fence and all before it on
+    /// its timeline: everything that they wait for must have signalled, or their own deadline must
+    /// have passed, or the host could not watch it.
+    ///
+    /// A response without one, of a fence, signals nothing: that fence is done but for those before
+    /// it, and the next one of its timeline has been parked behind it, so that it is not lost.
+    fn never_early(&mut self, sim: &Sim) {
+        for (answer, _) in &sim.answers {
             let Some((line, nth)) = self.fence_of(answer.chain) else {
                 continue;
             };
-            for fence in &self.lines[line].fences[..=nth] {
+            let fences = &self.lines[line].fences;
+            if answer.fence.is_none() {
+                let [fence, next] = &fences[nth..] else {
+                    panic!("nothing but one fence stands for {:?}", &fences[nth..]);
+                };
+                let waits = sim.outstanding.contains(&next.chain);
+                assert!(waits, "{next:?} does not wait and stands for {fence:?}");
+                assert!(self.has_really_ended(fence), "{fence:?} has not ended");
+                continue;
+            }
+            let overtaken = fences[nth].signalled;
+            assert!(!overtaken, "{:?} comes after a later one", fences[nth]);
+            for fence in &fences[..=nth] {
                 let ended = self.has_really_ended(fence);
                 assert!(
                     ended,
                     "{:?} is answered before {fence:?} has ended",
                     answer.chain
                 );
+            }
+            for fence in &mut self.lines[line].fences[..=nth] {
+                fence.signalled = true;
+            }
+        }
+    }
+
+    /// Where a fence and all before it on its timeline have ended, the guest has seen it signal.
+    fn never_late(&self) {
+        for (line, fences) in self.lines.iter().enumerate() {
+            let ended = fences.fences.iter().take_while(|fence| self.is_done(fence));
+            for fence in ended {
+                assert!(fence.signalled, "{fence:?} of timeline {line} is late");
             }
         }
     }
