@@ -17,6 +17,22 @@ pub(crate) enum Mapping {
     At(u64),
 }
 
+/// Bytes of a blob that count as host memory.
+pub(crate) const fn host_bytes(mem: BlobMem, size: u64) -> u64 {
+    match mem {
+        BlobMem::Guest => 0,
+        BlobMem::Host3d | BlobMem::Host3dGuest => size,
+    }
+}
+
+/// Bytes of a blob that count as guest pages.
+pub(crate) const fn guest_bytes(mem: BlobMem, size: u64) -> u64 {
+    match mem {
+        BlobMem::Host3d => 0,
+        BlobMem::Guest | BlobMem::Host3dGuest => size,
+    }
+}
+
 /// A blob resource.
 #[derive(Debug)]
 pub(crate) struct Blob<B> {
@@ -34,10 +50,12 @@ pub(crate) struct Blob<B> {
 impl<B> Blob<B> {
     /// Bytes that count as host memory.
     pub(crate) const fn host_bytes(&self) -> u64 {
-        match self.mem {
-            BlobMem::Guest => 0,
-            BlobMem::Host3d | BlobMem::Host3dGuest => self.size,
-        }
+        host_bytes(self.mem, self.size)
+    }
+
+    /// Bytes that count as guest pages.
+    pub(crate) const fn guest_bytes(&self) -> u64 {
+        guest_bytes(self.mem, self.size)
     }
 
     /// Bytes that it takes in the hostmem region: whole pages. Beyond the address space, 0, which

@@ -129,9 +129,11 @@ impl<H: Host> Device<H> {
 
     fn check_blobs(&self) -> Checked {
         let mut host_bytes: u64 = 0;
+        let mut guest_bytes: u64 = 0;
         let mut taken: BTreeMap<u64, u64> = BTreeMap::new();
         for (resource_id, blob) in &self.blobs {
             host_bytes = host_bytes.saturating_add(blob.host_bytes());
+            guest_bytes = guest_bytes.saturating_add(blob.guest_bytes());
             for ctx_id in &blob.contexts {
                 let holds = self
                     .contexts
@@ -174,6 +176,10 @@ impl<H: Host> Device<H> {
         hold(
             host_bytes == self.host_bytes,
             "The host's memory is miscounted",
+        )?;
+        hold(
+            guest_bytes == self.guest_bytes,
+            "The guest's pages are miscounted",
         )
     }
 
@@ -196,6 +202,10 @@ impl<H: Host> Device<H> {
         hold(
             self.host_bytes <= limits.host_bytes,
             "There is too much host memory",
+        )?;
+        hold(
+            self.guest_bytes <= limits.guest_bytes,
+            "There are too many guest pages",
         )?;
         hold(
             self.region.len() <= to_usize(limits.maps),

@@ -45,6 +45,7 @@ pub struct Device<H: Host> {
     /// Cookies of all contexts.
     pub(crate) cookies: u32,
     pub(crate) host_bytes: u64,
+    pub(crate) guest_bytes: u64,
     pub(crate) global: TimelineKey,
     /// From here on fences are refused and displaced.
     pending_limit: u32,
@@ -77,6 +78,7 @@ impl<H: Host> Device<H> {
             counters: Counters::default(),
             cookies: 0,
             host_bytes: 0,
+            guest_bytes: 0,
             global,
             pending_limit: limits.pending_fences.max(1),
             last_serial: 0,
@@ -452,6 +454,7 @@ impl<H: Host> Device<H> {
         }
         self.cookies = 0;
         self.host_bytes = 0;
+        self.guest_bytes = 0;
         self.global = self.fences.open();
     }
 

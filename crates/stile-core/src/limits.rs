@@ -10,6 +10,9 @@ pub struct Limits {
     pub resources: u32,
     /// Bytes of host memory in blobs.
     pub host_bytes: u64,
+    /// Bytes of guest pages in blobs, each counted as often as a blob names it: the host's kernel
+    /// and the device keep lists of them.
+    pub guest_bytes: u64,
     /// Blobs mapped into the hostmem region at once. QEMU aborts at its 512th.
     pub maps: u32,
     /// Bytes of the hostmem region.
@@ -36,6 +39,7 @@ impl Default for Limits {
             contexts: 1024,
             resources: 4096,
             host_bytes: 1 << 30,
+            guest_bytes: 4 << 30,
             maps: 480,
             hostmem_bytes: 1 << 30,
             cookies: 1024,

@@ -4,7 +4,7 @@ use stile_wire::gpu::layout::MemEntry;
 use stile_wire::gpu::{BlobFlags, BlobMem, MAP_CACHE_CACHED, Response, ResponseError};
 
 use crate::answer::{Answer, to_host_error};
-use crate::blob::{Blob, Mapping};
+use crate::blob::{Blob, Mapping, guest_bytes, host_bytes};
 use crate::device::{Device, Turn, to_usize};
 use crate::host::{BlobSource, Errno, Host, JobId};
 use crate::job::{Errand, Job, Promise};
@@ -33,14 +33,11 @@ impl<H: Host> Device<H> {
         if size == 0 || needs_pages == entries.is_empty() || (needs_pages && backed < size) {
             return INVALID;
         }
-        let host_bytes = if matches!(mem, BlobMem::Guest) {
-            0
-        } else {
-            size
-        };
-        let host_bytes = self.host_bytes.saturating_add(host_bytes);
+        let host_bytes = self.host_bytes.saturating_add(host_bytes(mem, size));
+        let guest_bytes = self.guest_bytes.saturating_add(guest_bytes(mem, size));
         if self.blobs.len() >= to_usize(self.limits.resources)
             || host_bytes > self.limits.host_bytes
+            || guest_bytes > self.limits.guest_bytes
             || self.fds() >= self.limits.fds
         {
             return self.over_quota();
@@ -55,6 +52,7 @@ impl<H: Host> Device<H> {
         };
         host.publish(resource_id, None, &buffer);
         self.host_bytes = host_bytes;
+        self.guest_bytes = guest_bytes;
         let blob = Blob {
             serial: self.next_serial(),
             buffer,
@@ -79,6 +77,7 @@ impl<H: Host> Device<H> {
             }
         }
         self.host_bytes = self.host_bytes.saturating_sub(blob.host_bytes());
+        self.guest_bytes = self.guest_bytes.saturating_sub(blob.guest_bytes());
         host.unpublish(resource_id);
         if let Some(uuid) = blob.uuid {
             host.unshare(uuid);

@@ -59,6 +59,10 @@ pub struct Cli {
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     max_host_mib: u64,
 
+    /// Most guest pages in blobs, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 4096)]
+    max_guest_mib: u64,
+
     /// Most contexts
     #[arg(long, value_name = "N", default_value_t = Limits::default().contexts)]
     max_contexts: u32,
@@ -86,6 +90,7 @@ impl Cli {
             contexts: self.max_contexts,
             resources: self.max_resources,
             host_bytes: mib(self.max_host_mib),
+            guest_bytes: mib(self.max_guest_mib),
             maps: self.max_maps,
             hostmem_bytes: mib(self.hostmem_mib),
             cookies: self.max_cookies,

@@ -304,7 +304,7 @@ fn a_blob_needs_a_new_id_a_size_and_the_pages_of_its_kind() {
 }
 
 #[test]
-fn host_memory_has_a_quota_and_guest_memory_does_not_count() {
+fn host_memory_has_a_quota_and_guest_memory_does_not_count_for_it() {
     let mut bench = Bench::new(Limits {
         host_bytes: 4 * PAGE,
         ..Limits::default()
@@ -321,6 +321,34 @@ fn host_memory_has_a_quota_and_guest_memory_does_not_count() {
     assert_eq!(bench.refused(&GuestCommand::blob(4, PAGE)), MEMORY);
     bench.ok(&GuestCommand::blob(4, 3 * PAGE));
     assert_eq!(bench.device.counters().over_quota, 2);
+}
+
+#[test]
+fn guest_pages_have_a_quota_however_often_they_are_named() {
+    let mut bench = Bench::new(Limits {
+        guest_bytes: 4 * PAGE,
+        host_bytes: 2 * PAGE,
+        ..Limits::default()
+    });
+    // All of them name the same pages.
+    let blob = |id, mem, pages: u32| {
+        GuestCommand::create_blob(id, mem, 0, u64::from(pages) * PAGE, pages * 4096)
+    };
+    bench.ok(&blob(1, GUEST, 2));
+    bench.ok(&blob(2, HOST3D_GUEST, 1));
+    assert_eq!(bench.refused(&blob(3, GUEST, 2)), MEMORY);
+    bench.ok(&blob(3, GUEST, 1));
+    assert_eq!(bench.refused(&blob(4, HOST3D_GUEST, 1)), MEMORY);
+    assert_eq!(bench.device.counters().over_quota, 2);
+    // Host memory is counted by itself.
+    bench.ok(&GuestCommand::blob(4, PAGE));
+    bench.ok(&GuestCommand::unref(2));
+    // What the host refuses does not count.
+    bench.sim.fails = HostFails::now(errno::EINVAL);
+    assert_eq!(bench.refused(&blob(2, GUEST, 1)), INVALID);
+    bench.ok(&blob(2, GUEST, 1));
+    bench.reset();
+    bench.ok(&blob(1, GUEST, 4));
 }
 
 #[test]

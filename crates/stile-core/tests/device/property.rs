@@ -19,6 +19,7 @@ fn limits() -> Limits {
         contexts: 2,
         resources: 2,
         host_bytes: 40_000,
+        guest_bytes: 12_500,
         maps: 1,
         hostmem_bytes: 6 * 4096,
         cookies: 4,

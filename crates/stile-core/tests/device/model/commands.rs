@@ -264,10 +264,11 @@ impl Model {
         if size == 0 {
             return INVALID;
         }
-        let host_memory = mem != 1;
-        let more = if host_memory { size } else { 0 };
+        let (host_memory, guest_pages) = (mem != 1, mem != 2);
+        let more = |counts: bool| if counts { size } else { 0 };
         if self.blobs.len() == self.limits.resources as usize
-            || self.host_bytes() + more > self.limits.host_bytes
+            || self.host_bytes() + more(host_memory) > self.limits.host_bytes
+            || self.guest_bytes() + more(guest_pages) > self.limits.guest_bytes
             || self.fds() >= self.limits.fds as usize
         {
             return MEMORY;
@@ -279,6 +280,7 @@ impl Model {
             life: self.new_life(),
             size,
             host_memory,
+            guest_pages,
             mappable: mappable && host_memory,
             mapping: Mapping::None,
             uuid: None,

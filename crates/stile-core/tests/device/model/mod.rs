@@ -128,6 +128,7 @@ struct ModelBlob {
     life: u64,
     size: u64,
     host_memory: bool,
+    guest_pages: bool,
     mappable: bool,
     mapping: Mapping,
     uuid: Option<[u8; 16]>,
@@ -232,6 +233,11 @@ impl Model {
 
     fn host_bytes(&self) -> u64 {
         let blobs = self.blobs.values().filter(|blob| blob.host_memory);
+        blobs.map(|blob| blob.size).sum()
+    }
+
+    fn guest_bytes(&self) -> u64 {
+        let blobs = self.blobs.values().filter(|blob| blob.guest_pages);
         blobs.map(|blob| blob.size).sum()
     }
 
