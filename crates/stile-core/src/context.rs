@@ -3,7 +3,17 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::fence::{Fences, TimelineKey};
+use crate::slab::Key;
 use crate::status::Status;
+
+/// A host sync_file under a number of the guest's.
+#[derive(Debug)]
+pub(crate) struct Cookie<F> {
+    pub(crate) fence: F,
+    /// The wait of the EXPORT that made it: if it cannot be kept up, the EXPORT is refused after
+    /// all. The key of one that has ended names nothing.
+    pub(crate) wait: Option<Key>,
+}
 
 /// A guest's context.
 #[derive(Debug)]
@@ -12,7 +22,7 @@ pub(crate) struct Context<F, S> {
     pub(crate) serial: u64,
     /// Whether the stile-sync operations may be used in it.
     pub(crate) operations: bool,
-    pub(crate) cookies: BTreeMap<u64, F>,
+    pub(crate) cookies: BTreeMap<u64, Cookie<F>>,
     pub(crate) resources: BTreeSet<u32>,
     pub(crate) status: Option<Status<S>>,
     rings: BTreeMap<u8, TimelineKey>,
@@ -28,6 +38,11 @@ impl<F, S> Context<F, S> {
             status: None,
             rings: BTreeMap::new(),
         }
+    }
+
+    /// The sync_file of a cookie.
+    pub(crate) fn fence(&self, cookie: u64) -> Option<&F> {
+        self.cookies.get(&cookie).map(|cookie| &cookie.fence)
     }
 
     /// The timeline of a ring below 64; a ring costs nothing before its first fence.

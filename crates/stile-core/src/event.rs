@@ -49,8 +49,17 @@ impl<H: Host> Device<H> {
         );
     }
 
-    /// A watch could not be kept up: its operation fails.
+    /// A watch could not be kept up: its operation is refused after all, and leaves nothing behind.
     pub fn watch_failed(&mut self, host: &mut H, now_ns: u64, id: WaitId, error: Errno) {
+        if let Some(wait) = self.waits.get(id.0)
+            && let Some(context) = self.contexts.get_mut(&wait.subject.ctx_id)
+            // Its cookie may be gone by now, and another one have the number.
+            && let Some(cookie) = context.cookies.get(&wait.subject.cookie)
+            && cookie.wait == Some(id.0)
+        {
+            context.cookies.remove(&wait.subject.cookie);
+            self.cookies = self.cookies.saturating_sub(1);
+        }
         let flags = RecordFlags::empty();
         let ending = Ending {
             error: Some(error),

@@ -4,6 +4,7 @@ use stile_wire::gpu::{Response, ResponseError};
 use stile_wire::sync::{Access, Framing, Op, RecordFlags, Step, Steps};
 
 use crate::answer::to_refused;
+use crate::context::Cookie;
 use crate::device::{Device, Turn, to_usize};
 use crate::host::{Errno, Host, WaitId, errno};
 use crate::list::{Link, List};
@@ -146,7 +147,7 @@ impl<H: Host> Device<H> {
                 cookie,
             } => {
                 let context = self.contexts.get(&ctx_id).ok_or(errno::ENOENT)?;
-                let fence = context.cookies.get(&cookie).ok_or(errno::ENOENT)?;
+                let fence = context.fence(cookie).ok_or(errno::ENOENT)?;
                 let blob = attached(context.resources.contains(&resource_id), || {
                     self.blobs.get(&resource_id)
                 })?;
@@ -161,9 +162,13 @@ impl<H: Host> Device<H> {
                 self.room_for_cookie(ctx_id, cookie)?;
                 self.room_for_fds(1)?;
                 let context = self.contexts.get_mut(&ctx_id).ok_or(errno::ENOENT)?;
-                let first = context.cookies.get(&first).ok_or(errno::ENOENT)?;
-                let second = context.cookies.get(&second).ok_or(errno::ENOENT)?;
+                let first = context.fence(first).ok_or(errno::ENOENT)?;
+                let second = context.fence(second).ok_or(errno::ENOENT)?;
                 let merged = host.merge(first, second)?;
+                let merged = Cookie {
+                    fence: merged,
+                    wait: None,
+                };
                 context.cookies.insert(cookie, merged);
                 self.cookies = self.cookies.saturating_add(1);
                 Ok(Done::Now)
@@ -173,7 +178,7 @@ impl<H: Host> Device<H> {
                 self.room_for_wait(started)?;
                 self.room_for_fds(1)?;
                 let context = self.contexts.get(&ctx_id).ok_or(errno::ENOENT)?;
-                let fence = context.cookies.get(&cookie).ok_or(errno::ENOENT)?;
+                let fence = context.fence(cookie).ok_or(errno::ENOENT)?;
                 let wait = self.waits.insert(new_wait(context.serial, subject));
                 if let Err(error) = host.watch(WaitId(wait), fence) {
                     self.waits.remove(wait);
@@ -233,7 +238,7 @@ impl<H: Host> Device<H> {
             self.blobs.get(&resource_id)
         })?;
         let fence = host.export(&blob.buffer, access)?;
-        let mut done = Done::Now;
+        let mut watched = None;
         if fenced {
             let wait = self.waits.insert(new_wait(context.serial, subject));
             if let Err(error) = host.watch(WaitId(wait), &fence) {
@@ -242,13 +247,18 @@ impl<H: Host> Device<H> {
             }
             started.waits.push(&mut self.waits, wait);
             started.count = started.count.saturating_add(1);
-            done = Done::Waits;
+            watched = Some(wait);
         }
         if cookie != 0 {
-            context.cookies.insert(cookie, fence);
+            let wait = watched;
+            context.cookies.insert(cookie, Cookie { fence, wait });
             self.cookies = self.cookies.saturating_add(1);
         }
-        Ok(done)
+        Ok(if watched.is_some() {
+            Done::Waits
+        } else {
+            Done::Now
+        })
     }
 
     fn room_for_cookie(&mut self, ctx_id: u32, cookie: u64) -> Result<(), Errno> {

@@ -82,6 +82,53 @@ fn an_export_is_a_snapshot() {
 }
 
 #[test]
+fn an_export_whose_watch_fails_leaves_no_cookie() {
+    let mut bench = bench();
+    let work = bench.writer(1);
+    let first = bench.fenced(0, 1, &[export(1, 1, READ, 5), export(2, 1, READ, 6)]);
+    // Until then it may be used, and its number be given to another one.
+    let again = bench.fenced(
+        0,
+        2,
+        &[
+            merge(3, 5, 5, 7),
+            wait(4, 7),
+            drop(5, 6),
+            export(6, 1, READ, 6),
+        ],
+    );
+    let watches: Vec<_> = bench.sim.new_watches.iter().map(|(id, _)| *id).collect();
+    let [five, old_six, seven, six] = watches.as_slice() else {
+        panic!("{watches:?}");
+    };
+    let fail = |bench: &mut Bench, wait| {
+        bench
+            .device
+            .watch_failed(&mut bench.sim, bench.now_ns, wait, errno::ENOMEM);
+        bench.deliver();
+        bench.device.check().expect("the device is whole");
+        bench.device.population().2
+    };
+    assert_eq!(bench.device.population().2, 3);
+    assert_eq!(fail(&mut bench, *five), 2);
+    assert!(bench.is_pending(first));
+    assert_eq!(fail(&mut bench, *old_six), 2);
+    assert!(!bench.is_pending(first));
+    // What a WAIT names is not its own.
+    assert_eq!(fail(&mut bench, *seven), 2);
+    assert!(bench.is_pending(again));
+    bench.signal(work);
+    assert!(!bench.is_pending(again));
+    // Too late to be refused.
+    assert_eq!(fail(&mut bench, *six), 2);
+    bench.unfenced(&[drop(7, 5), drop(8, 6), drop(9, 7)]);
+    let errors: Vec<_> = errors(&bench).into_iter().skip(2).collect();
+    let refused = [(1, 12), (2, 12), (4, 12)];
+    let expected = [&refused[..], &[(6, 0), (7, 2), (8, 0), (9, 0)]].concat();
+    assert_eq!(errors, expected);
+}
+
+#[test]
 fn an_import_makes_others_wait_for_the_cookie() {
     let mut bench = bench();
     let work = bench.writer(1);

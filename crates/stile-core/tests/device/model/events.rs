@@ -60,6 +60,9 @@ impl Model {
     pub(crate) fn watch_failed(&mut self, id: WaitId, error: Errno) {
         let nth = self.wait_of(id);
         if self.waits[nth].ended.is_none() {
+            for context in self.contexts.values_mut() {
+                context.cookies.retain(|_, (_, by)| *by != Some(nth));
+            }
             self.end_wait(nth, Ended::WatchFailed, Some(error), 0);
             self.flush_all();
         }

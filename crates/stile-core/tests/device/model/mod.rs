@@ -110,7 +110,8 @@ struct ModelContext {
     life: u64,
     operations: bool,
     resources: BTreeSet<u32>,
-    cookies: BTreeMap<u64, SyncFile>,
+    /// With the index in `Model::waits` of the EXPORT that made it.
+    cookies: BTreeMap<u64, (SyncFile, Option<usize>)>,
     status: Option<ModelStatus>,
     /// Indices of `Model::lines`.
     rings: BTreeMap<u8, usize>,

@@ -170,7 +170,10 @@ impl Model {
                     self.host_call()?;
                 }
                 if cookie != 0 {
-                    self.context(run).cookies.insert(cookie, file.clone());
+                    let wait = run.fenced.then_some(self.waits.len());
+                    self.context(run)
+                        .cookies
+                        .insert(cookie, (file.clone(), wait));
                 }
                 Ok(if run.fenced {
                     Done::Waits(file)
@@ -203,7 +206,7 @@ impl Model {
                 let mut both = self.cookie(run, first)?;
                 both.extend(self.cookie(run, second)?);
                 self.host_call()?;
-                self.context(run).cookies.insert(cookie, both);
+                self.context(run).cookies.insert(cookie, (both, None));
                 Ok(Done::Now)
             }
             Piece::Wait { cookie } => {
@@ -244,7 +247,7 @@ impl Model {
         self.context(run)
             .cookies
             .get(&cookie)
-            .cloned()
+            .map(|(file, _)| file.clone())
             .ok_or(errno::ENOENT)
     }
 
