@@ -53,6 +53,7 @@ pub struct Context {
 struct Inner {
     node: RenderNode,
     rings: u8,
+    polled_rings: u64,
     capset: Capset,
     /// How many blobs use a GEM handle. The kernel hands out the same handle for the same buffer
     /// and closes it at the first request, so somebody has to count.
@@ -103,6 +104,7 @@ impl Context {
             inner: Arc::new(Inner {
                 node,
                 rings: options.rings,
+                polled_rings: options.polled_rings,
                 capset,
                 handles: Mutex::default(),
             }),
@@ -117,6 +119,10 @@ impl Context {
     /// Rings of the context: 1 to 64.
     pub fn rings(&self) -> u8 {
         self.inner.rings
+    }
+
+    pub(crate) fn polled_rings(&self) -> u64 {
+        self.inner.polled_rings
     }
 
     /// Makes a blob resource; the kernel attaches it to this context.

@@ -62,6 +62,8 @@ pub use node::{Params, RenderNode};
 pub use reader::{Record, Report};
 pub use session::{ExportOptions, Pending, Session, SessionOptions};
 pub use status::{StatusBlob, StatusOptions};
+/// What the calls of [`DmaBuf`] take: the same bits as [`Access`], which the operations take.
+pub use stile_host::Access as DmaBufAccess;
 pub use stile_host::{
     DmaBuf, Errno, FenceInfo, Mapping, Outcome, PointEvent, Status, SyncFile, Syncobj, SyncobjNode,
 };

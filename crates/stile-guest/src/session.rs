@@ -141,12 +141,30 @@ impl Session {
         self.results.lost
     }
 
-    /// Makes a blob, see [`Context::create_blob`].
+    /// Makes a blob, see [`Context::create_blob`]. The host knows it once [`Session::settle`], or
+    /// any operation on it, has come back.
     ///
     /// # Errors
     /// As there.
     pub fn create_blob(&self, options: &BlobOptions) -> Result<Blob> {
         self.context.create_blob(options)
+    }
+
+    /// Waits until the device has taken up everything that the guest's kernel had queued for it: what
+    /// is answered at once has been answered then, and blobs that were made are known to the host.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] and those of [`Context::submit`].
+    pub fn settle(&self) -> Result<()> {
+        // The control queue is one, and nothing waits on ring 0.
+        let submitted = self.submit(&Submission::on_ring(0).out_fence())?;
+        let fence = submitted.fence.ok_or(Error::NoFence)?;
+        if fence.wait(Some(self.timeout))? {
+            return Ok(());
+        }
+        Err(Error::Timeout {
+            waited_ms: self.timeout.as_millis(),
+        })
     }
 
     /// The ring that a session uses for a buffer's fences.

@@ -1,5 +1,7 @@
 //! Submissions: operations in one `SUBMIT_3D`, and the fence that waits for them.
 
+use std::borrow::Cow;
+
 use stile_host::SyncFile;
 use stile_wire::sync::{
     self, Access, encode_drop, encode_export, encode_import, encode_merge, encode_status,
@@ -33,6 +35,8 @@ impl From<&Blob> for ResourceId {
 /// EXPORT and WAIT in it has ended, and after the fences of earlier submissions on the same ring.
 /// It always signals with success; errors stand in the status blob.
 ///
+/// Without a fence there is no ring either: the driver tells the device of both or of neither.
+///
 /// There is no in-fence. The driver would wait for one inside the ioctl, without a time-out, and
 /// tell the device nothing of it (`virtgpu_submit.c`): poll the fence, then submit. What the device
 /// itself has made is waited for by cookie, with [`Submission::wait`].
@@ -45,7 +49,11 @@ impl From<&Blob> for ResourceId {
 pub struct Submission<'a> {
     ring: Option<u32>,
     header_ring: u8,
+    /// Whether `header_ring` is to stand in the headers whatever the submission's ring is.
+    any_header_ring: bool,
     payload: Vec<u8>,
+    /// Where in the payload a header has the submission's ring.
+    ring_bytes: Vec<usize>,
     operations: usize,
     fence_on: Vec<&'a Blob>,
     out_syncobjs: Vec<(&'a OutSyncobj, u64)>,
@@ -77,7 +85,9 @@ impl<'a> Submission<'a> {
         Self {
             ring: None,
             header_ring: 0,
+            any_header_ring: false,
             payload: Vec::new(),
+            ring_bytes: Vec::new(),
             operations: 0,
             fence_on: Vec::new(),
             out_syncobjs: Vec::new(),
@@ -153,8 +163,10 @@ impl<'a> Submission<'a> {
 
     /// Any bytes, for those who test the device. They count as one operation.
     #[must_use]
-    pub fn raw_payload(self, bytes: &[u8]) -> Self {
-        self.operation(bytes)
+    pub fn raw_payload(mut self, bytes: &[u8]) -> Self {
+        self.payload.extend_from_slice(bytes);
+        self.operations = self.operations.saturating_add(1);
+        self
     }
 
     /// The ring that operations added from now on have in their headers: another than the
@@ -162,6 +174,7 @@ impl<'a> Submission<'a> {
     #[must_use]
     pub fn header_ring(mut self, ring: u8) -> Self {
         self.header_ring = ring;
+        self.any_header_ring = true;
         self
     }
 
@@ -203,15 +216,36 @@ impl<'a> Submission<'a> {
         self
     }
 
-    /// The payload as it is sent.
+    /// The payload as it is sent with a fence. Without one, the headers have ring 0.
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
     fn operation(mut self, bytes: &[u8]) -> Self {
-        self.payload.extend_from_slice(bytes);
-        self.operations = self.operations.saturating_add(1);
-        self
+        if !self.any_header_ring {
+            // The second byte of `docs/spec/stile-sync.md`'s header.
+            self.ring_bytes.push(self.payload.len().saturating_add(1));
+        }
+        self.raw_payload(bytes)
+    }
+
+    /// The payload with the ring that the driver tells the device.
+    fn sent_payload(&self, polled_rings: u64) -> Cow<'_, [u8]> {
+        let bit = self.ring.and_then(|ring| 1_u64.checked_shl(ring));
+        let fenced = self.out_fence
+            || !self.out_syncobjs.is_empty()
+            || !self.fence_on.is_empty()
+            || bit.is_some_and(|bit| polled_rings & bit != 0);
+        if fenced {
+            return Cow::Borrowed(&self.payload);
+        }
+        let mut payload = self.payload.clone();
+        for at in &self.ring_bytes {
+            if let Some(ring) = payload.get_mut(*at) {
+                *ring = 0;
+            }
+        }
+        Cow::Owned(payload)
     }
 
     fn check(&self, rings: u8, capset: &sync::Capset) -> Result<()> {
@@ -257,8 +291,9 @@ impl<'a> Submission<'a> {
                 flags: 0,
                 point: *point,
             });
+        let payload = self.sent_payload(context.polled_rings());
         let exec = ExecBuffer {
-            payload: &self.payload,
+            payload: &payload,
             ring: self.ring,
             bo_handles: &handles,
             out_syncobjs: &syncobjs.collect::<Vec<_>>(),
@@ -346,6 +381,23 @@ mod tests {
             .map(|step| step.unwrap().ring_idx)
             .collect();
         assert_eq!((submission.ring, rings), (Some(1), vec![1, 2]));
+    }
+
+    #[test]
+    fn without_a_fence_the_device_hears_of_no_ring_and_the_headers_say_so() {
+        let rings = |submission: &Submission<'_>, polled: u64| -> Vec<_> {
+            let payload = submission.sent_payload(polled);
+            Steps::new(&payload)
+                .map(|step| step.unwrap().ring_idx)
+                .collect()
+        };
+        let two = Submission::on_ring(5)
+            .wait(1_u64, 0)
+            .header_ring(7)
+            .wait(1_u64, 0);
+        assert_eq!(rings(&two, 0), [0, 7]);
+        assert_eq!(rings(&two, 1 << 5), [5, 7], "a polled ring has fences");
+        assert_eq!(rings(&two.out_fence(), 0), [5, 7]);
     }
 
     #[test]

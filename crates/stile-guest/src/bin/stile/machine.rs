@@ -5,8 +5,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use stile_guest::{
-    Access, Blob, BlobMemory, BlobOptions, Cookie, DmaBuf, Error, ExportOptions, OpCode, Pending,
-    Record, RecordFlags, Session, SessionOptions,
+    Access, Blob, BlobMemory, BlobOptions, Cookie, DmaBuf, DmaBufAccess, Error, ExportOptions,
+    OpCode, Pending, Record, RecordFlags, Session, SessionOptions,
 };
 
 use crate::args::Args;
@@ -48,6 +48,8 @@ impl Machine {
     ) -> Result<(), Failure> {
         let options = BlobOptions::host(bytes).in_memory(memory);
         let blob = self.session.create_blob(&options)?;
+        // Who reads of the resource may ask the host for it at once.
+        self.session.settle()?;
         self.add(name, blob)
     }
 
@@ -183,7 +185,7 @@ impl Machine {
     /// Asks the guest's own dma-buf.
     pub(crate) fn poll(&mut self, name: &str, access: Access) -> Result<(), Failure> {
         let dma_buf = self.buffer(name)?.dma_buf()?;
-        let access = stile_host::Access::from_bits_retain(access.bits());
+        let access = DmaBufAccess::from_bits_retain(access.bits());
         let state = if dma_buf.poll(access)? {
             "idle"
         } else {
