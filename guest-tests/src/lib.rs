@@ -15,6 +15,7 @@ pub mod gpu;
 #[cfg(feature = "host")]
 pub mod lifecycle;
 pub mod outcome;
+pub mod part;
 pub mod payload;
 #[cfg(feature = "host")]
 pub mod runner;

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
@@ -34,7 +35,7 @@ impl Gpu {
     /// [`ControlError`] where the guest was started without the port, or nobody answers.
     pub fn in_guest() -> Result<Self, ControlError> {
         let gpu = Self::at_port()?;
-        gpu.call::<()>(&Call::Reset)?;
+        gpu.reset()?;
         Ok(gpu)
     }
 
@@ -48,12 +49,14 @@ impl Gpu {
         Ok(Self::over(Box::new(port.try_clone()?), Box::new(port)))
     }
 
-    /// From the host side, through its control socket.
+    /// From the host side, through its control socket. An answer that does not come within two
+    /// minutes is one that never will.
     ///
     /// # Errors
     /// [`ControlError::Io`].
     pub fn connect(control: &Path) -> Result<Self, ControlError> {
         let stream = UnixStream::connect(control)?;
+        stream.set_read_timeout(Some(Duration::from_secs(120)))?;
         Ok(Self::over(Box::new(stream.try_clone()?), Box::new(stream)))
     }
 
@@ -93,12 +96,41 @@ impl Gpu {
         self.call(&Call::Reconnect)
     }
 
+    /// Signals all fences and gives all buffers up: what was made before is not there any more.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn reset(&self) -> Result<(), ControlError> {
+        self.call(&Call::Reset)
+    }
+
     /// What the daemon has open.
     ///
     /// # Errors
     /// [`ControlError::Refused`] where the daemon is gone.
     pub fn descriptors(&self) -> Result<Descriptors, ControlError> {
         self.call(&Call::Descriptors)
+    }
+
+    /// Waits until the daemon has nothing else open than it had before. What leaks stays for ever;
+    /// what goes may take a message to the VMM and back.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`] with what is open too much, or too little, after half a minute.
+    pub fn await_descriptors(&self, before: &Descriptors) -> Result<(), ControlError> {
+        let begin = Instant::now();
+        loop {
+            let now = self.descriptors()?;
+            if now == *before {
+                return Ok(());
+            }
+            if begin.elapsed() > Duration::from_secs(30) {
+                return Err(ControlError::Refused(format!(
+                    "the daemon had {before:?} open, and has {now:?}"
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Now, in nanoseconds of the host's `CLOCK_MONOTONIC`.

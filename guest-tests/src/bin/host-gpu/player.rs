@@ -97,7 +97,10 @@ impl Player {
             Call::Reconnect => {
                 let mut props = self.scene.lock();
                 props.daemon = descriptors::listener(&self.bridge)?;
-                props.client = Some(Client::connect(&self.bridge)?);
+                let client = Client::connect(&self.bridge)?;
+                // When this is answered, the daemon has seen who else has come and gone.
+                let _nothing = client.by_id(0);
+                props.client = Some(client);
                 answer(())
             }
             Call::Fence {

@@ -1,0 +1,32 @@
+//! The cases, a file for each subject.
+
+mod bad_input;
+mod bridge;
+mod command;
+mod contexts;
+mod export;
+mod import;
+mod mapping;
+mod merge;
+mod order;
+mod own_dma_buf;
+mod quota;
+mod syncobj;
+
+use guest_tests::payload::Case;
+
+/// All of them, in the order they run in.
+pub(crate) const ALL: &[&[Case]] = &[
+    export::CASES,
+    import::CASES,
+    merge::CASES,
+    own_dma_buf::CASES,
+    syncobj::CASES,
+    order::CASES,
+    mapping::CASES,
+    bridge::CASES,
+    contexts::CASES,
+    bad_input::CASES,
+    quota::CASES,
+    command::CASES,
+];

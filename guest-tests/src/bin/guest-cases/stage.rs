@@ -1,0 +1,120 @@
+//! What a case plays on: a context in the guest, and the proofs about its fences.
+
+use std::error::Error;
+use std::time::Duration;
+
+use guest_tests::gpu::{Clock, Gpu, Times};
+use stile_guest::{
+    Blob, BlobOptions, OpCode, Pending, Record, RenderNode, Session, SessionOptions, StatusOptions,
+    SyncFile,
+};
+
+/// How a step of a case ends.
+pub(crate) type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+/// Longer than any fence takes that comes at all, also where everything is emulated twice.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Bytes of a buffer that nobody looks into.
+pub(crate) const PAGE: u64 = 4096;
+
+/// A guest program with a context of its own.
+///
+/// # What is pending
+/// That a fence has not signalled a moment after it was asked for proves nothing: the device may not
+/// have looked yet. [`Guest::settle`] makes sure that it has, and the fence's owner on the host has
+/// not signalled it. So a fence that [`Guest::pending`] accepts is held by the device on purpose.
+pub(crate) struct Guest {
+    pub(crate) session: Session,
+    clock: Clock,
+}
+
+impl Guest {
+    /// A context with its status blob.
+    pub(crate) fn new(gpu: &Gpu) -> Result<Self> {
+        Self::with_status(gpu, StatusOptions::default())
+    }
+
+    /// The same with a status blob of one's own.
+    pub(crate) fn with_status(gpu: &Gpu, status: StatusOptions) -> Result<Self> {
+        let options = SessionOptions {
+            status,
+            ..SessionOptions::default()
+        };
+        Ok(Self {
+            clock: Clock::compare(gpu)?,
+            session: Session::open(RenderNode::find()?, &options)?,
+        })
+    }
+
+    /// A buffer that the host knows.
+    pub(crate) fn blob(&self, options: &BlobOptions) -> Result<Blob> {
+        let blob = self.session.create_blob(options)?;
+        self.settle()?;
+        Ok(blob)
+    }
+
+    /// The same: a host buffer of one page.
+    pub(crate) fn buffer(&self) -> Result<Blob> {
+        self.blob(&BlobOptions::host(PAGE))
+    }
+
+    /// Returns when the device has taken up everything that the guest's kernel had queued: what is
+    /// answered at once has been answered by then.
+    pub(crate) fn settle(&self) -> Result {
+        Ok(self.session.settle()?)
+    }
+
+    /// The device has the operation and holds its fence back.
+    pub(crate) fn pending(&self, pending: &Pending) -> Result {
+        self.fence_pending(&pending.fence)
+    }
+
+    /// The same for any fence of this guest.
+    pub(crate) fn fence_pending(&self, fence: &SyncFile) -> Result {
+        self.settle()?;
+        assert!(!fence.signalled()?, "the fence has signalled early");
+        Ok(())
+    }
+
+    /// The host has signalled: the operation's fence signals, not before, and its record agrees.
+    pub(crate) fn signals(&mut self, pending: &Pending, host: &Times) -> Result<Record> {
+        let record = self.session.finish(pending, Some(PATIENCE))?;
+        self.not_before(&pending.fence, host)?;
+        let signalled = record.signalled_ns.ok_or("the record has no host time")?;
+        assert!(
+            (host.before_ns..=host.after_ns).contains(&signalled),
+            "the host signalled at {host:?}, the record says {record:?}"
+        );
+        assert!(record.taken_ns <= signalled, "{record:?}");
+        assert!(signalled <= record.done_ns, "{record:?}");
+        Ok(record)
+    }
+
+    /// The fence has signalled, and not before the host did.
+    pub(crate) fn not_before(&self, fence: &SyncFile, host: &Times) -> Result {
+        assert!(fence.wait(Some(PATIENCE))?, "the fence has not signalled");
+        let here = fence.timestamp_ns()?.ok_or("the fence has no time")?;
+        let latest = self.clock.latest_ns(here);
+        assert!(
+            latest >= host.before_ns,
+            "the guest's fence signalled at {latest} ns of the host's clock or before, the host's \
+             at {} ns or after",
+            host.before_ns
+        );
+        Ok(())
+    }
+
+    /// There was nothing to wait for: the fence is signalled as soon as the device has taken the
+    /// operation up. An EXPORT has not gone through the device's event loop for it: of a fence that
+    /// woke it, the device asks the kernel for the time.
+    pub(crate) fn at_once(&mut self, pending: &Pending) -> Result<Record> {
+        self.settle()?;
+        assert!(pending.fence.signalled()?, "the fence waits for something");
+        let record = self.session.finish(pending, Some(Duration::ZERO))?;
+        if pending.op() == OpCode::Export {
+            assert_eq!(record.signalled_ns, None, "{record:?}");
+        }
+        Ok(record)
+    }
+}
