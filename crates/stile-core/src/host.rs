@@ -161,7 +161,16 @@ pub trait Host {
 
     /// Maps a whole buffer into the hostmem region. The place is free once what was asked before
     /// is done: the front end is asked for one thing after the other, in the order of the calls.
-    fn map(&mut self, job: JobId, buffer: &Self::Buffer, offset: u64, size: u64);
+    ///
+    /// # Errors
+    /// The host's errno, where the front end cannot even be asked; then the job is over.
+    fn map(
+        &mut self,
+        job: JobId,
+        buffer: &Self::Buffer,
+        offset: u64,
+        size: u64,
+    ) -> Result<(), Errno>;
 
     /// Takes a mapping out of the hostmem region.
     fn unmap(&mut self, job: JobId, offset: u64, size: u64);

@@ -172,8 +172,12 @@ impl<H: Host> Device<H> {
                 offset,
             },
         );
-        if let Some(blob) = self.blobs.get(&resource_id) {
-            host.map(job, &blob.buffer, offset, size);
+        let started = self
+            .blobs
+            .get(&resource_id)
+            .map_or(Ok(()), |blob| host.map(job, &blob.buffer, offset, size));
+        if let Err(error) = started {
+            self.job_done(host, job, Err(error));
         }
         None
     }

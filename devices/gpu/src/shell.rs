@@ -150,17 +150,15 @@ impl Host for Shell {
         status.write_record(&self.memory, offset, record);
     }
 
-    fn map(&mut self, job: JobId, buffer: &Buffer, offset: u64, size: u64) {
-        // Only host blobs are mapped, and they have one.
-        if let Ok(buffer) = buffer.dma_buf() {
-            let buffer = Arc::clone(buffer);
-            self.channel.send(Request::Map {
-                job,
-                buffer,
-                offset,
-                size,
-            });
-        }
+    fn map(&mut self, job: JobId, buffer: &Buffer, offset: u64, size: u64) -> Result<(), Errno> {
+        let buffer = Arc::clone(buffer.dma_buf()?);
+        self.channel.send(Request::Map {
+            job,
+            buffer,
+            offset,
+            size,
+        });
+        Ok(())
     }
 
     fn unmap(&mut self, job: JobId, offset: u64, size: u64) {

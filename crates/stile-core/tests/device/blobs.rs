@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use stile_core::{Errno, Limits, errno};
 use stile_wire::gpu::{MAP_CACHE_CACHED, Response, ResponseError};
+use stile_wire::sync::{Access, encode_export};
 
 use crate::sim::{Bench, Fenced, GuestCommand, HostFails, Task};
 
@@ -349,6 +350,31 @@ fn guest_pages_have_a_quota_however_often_they_are_named() {
     bench.ok(&blob(2, GUEST, 1));
     bench.reset();
     bench.ok(&blob(1, GUEST, 4));
+}
+
+#[test]
+fn a_mapping_that_cannot_be_asked_for_is_answered_in_its_order() {
+    let mut bench = Bench::with_blobs(2);
+    bench.sim.fails = HostFails::now(errno::EOPNOTSUPP);
+    assert_eq!(
+        bench.refused(&GuestCommand::map(1, 0)),
+        ResponseError::Unspec
+    );
+    let work = bench.writer(1);
+    let export = encode_export(3, 0, 1, Access::READ, 0).to_vec();
+    let held = bench.fenced(3, 1, &[export]);
+    bench.sim.fails = HostFails::now(errno::ENOMEM);
+    let map = bench.send(&GuestCommand::map(1, 0).of(1), Fenced::Ring(3, 2));
+    assert!(bench.is_pending(map));
+    // Neither the blob nor the place is taken.
+    assert_eq!(bench.tasks(), []);
+    let again = bench.send(&GuestCommand::map(1, 0), Fenced::No);
+    bench.job(0, Ok(()));
+    assert_eq!(bench.response(again), Some(MAPPED));
+    bench.answered();
+    bench.signal(work);
+    assert_eq!(bench.response(map), Some(Response::Err(MEMORY)));
+    assert_eq!(bench.answered(), [held, map]);
 }
 
 #[test]

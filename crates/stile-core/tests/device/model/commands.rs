@@ -338,7 +338,12 @@ impl Model {
         if !free || !offset.is_multiple_of(PAGE) || offset + size > self.limits.hostmem_bytes {
             return Now(INVALID);
         }
+        let life = blob.life;
+        if let Err(errno) = self.host_call() {
+            return Now(host_error(errno));
+        }
         self.region.insert(offset, size);
+        let blob = self.blob_of(life).expect("it was there");
         blob.mapping = Mapping::Changing;
         Job(
             Task::Map { offset, size },

@@ -332,7 +332,8 @@ impl Host for Sim {
         self.records += 1;
     }
 
-    fn map(&mut self, job: JobId, _: &Buffer, offset: u64, size: u64) {
+    fn map(&mut self, job: JobId, _: &Buffer, offset: u64, size: u64) -> Result<(), Errno> {
+        self.may_fail()?;
         assert!(
             size > 0 && offset.is_multiple_of(4096) && size.is_multiple_of(4096),
             "{offset:#x}+{size:#x}"
@@ -346,6 +347,7 @@ impl Host for Sim {
         }
         self.mapped.insert(offset, (size, job));
         self.new_job(job, Task::Map { offset, size });
+        Ok(())
     }
 
     fn unmap(&mut self, job: JobId, offset: u64, size: u64) {
