@@ -36,7 +36,7 @@ enum Command {
     #[command(subcommand)]
     Lab(lab::Command),
     /// Measure the daemon, on this machine and in the lab
-    Bench,
+    Bench(bench::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -60,6 +60,6 @@ fn dispatch(command: Command) -> anyhow::Result<std::process::ExitCode> {
         Command::Demo => demo::run(&workspace, &progress),
         Command::Test(options) => test::run(&workspace, &progress, &options),
         Command::Lab(command) => lab::run(&workspace, &progress, command),
-        Command::Bench => bench::run(),
+        Command::Bench(options) => bench::run(&workspace, &progress, &options),
     }
 }

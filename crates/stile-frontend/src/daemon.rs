@@ -1,5 +1,6 @@
 //! The daemon as a process of its own.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -21,6 +22,7 @@ pub struct Options {
     arguments: Vec<String>,
     inherited: Option<OwnedFd>,
     log: String,
+    wrapper: Vec<String>,
 }
 
 impl Options {
@@ -31,6 +33,7 @@ impl Options {
             arguments: Vec::new(),
             inherited: None,
             log: "info".to_owned(),
+            wrapper: Vec::new(),
         }
     }
 
@@ -46,6 +49,13 @@ impl Options {
     #[must_use]
     pub fn inheriting(mut self, fd: OwnedFd) -> Self {
         self.inherited = Some(fd);
+        self
+    }
+
+    /// Started by another program, which gets the daemon's command line behind these words.
+    #[must_use]
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -93,7 +103,15 @@ impl Daemon {
     #[track_caller]
     pub fn spawn(options: Options, folder: Option<&Path>) -> Self {
         let folder = folder.map_or_else(new_folder, Path::to_owned);
-        let mut command = Command::new(&options.program);
+        let mut words = options.wrapper.iter().map(OsStr::new);
+        let mut command = match words.next() {
+            None => Command::new(&options.program),
+            Some(wrapper) => {
+                let mut command = Command::new(wrapper);
+                command.args(words).arg(&options.program);
+                command
+            }
+        };
         match &options.inherited {
             None => command.arg("--socket").arg(folder.join("gpu.sock")),
             Some(fd) => command.arg("--fd").arg(fd.as_raw_fd().to_string()),

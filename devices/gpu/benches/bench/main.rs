@@ -1,0 +1,105 @@
+//! How fast the daemon is, beside the least that anything could be: `cargo xtask bench`.
+//!
+//! Everything that is compared is measured in the same run, a block of one, a block of the other,
+//! so that a noisy machine disturbs both alike. The figures that count are ratios, and medians over
+//! the rounds. The results go to the terminal and, as JSON, to the folder of `--out`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "a benchmark may panic"
+)]
+
+mod callgrind;
+mod counters;
+mod echo;
+mod lab;
+mod lane;
+mod machine;
+mod reference;
+mod report;
+mod round_trip;
+mod throughput;
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// The daemon that is measured.
+const DAEMON: &str = env!("CARGO_BIN_EXE_stile-gpu");
+
+#[derive(Parser)]
+struct Cli {
+    /// Where the JSON files go
+    #[arg(long, default_value = "target/bench")]
+    out: PathBuf,
+    /// How many rounds, in tenths of what the figures need; 1 shows that it works
+    #[arg(long, default_value_t = 10)]
+    effort: usize,
+    /// Only the part with this name: round-trip, throughput or per-command
+    #[arg(long)]
+    only: Option<String>,
+    /// What needs real dma-bufs, and nothing else
+    #[arg(long)]
+    lab: bool,
+    /// Count instructions with valgrind's callgrind, of this daemon: one that was built with
+    /// `--cfg rustix_use_libc`, since valgrind has no vDSO
+    #[arg(long, value_name = "DAEMON")]
+    callgrind: Option<PathBuf>,
+    /// The part of a helper process
+    #[arg(long, hide = true)]
+    role: Option<Role>,
+    /// For the reference device
+    #[arg(long, hide = true)]
+    socket: Option<PathBuf>,
+    /// `cargo bench` gives it
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Role {
+    Echo,
+    Reference,
+    Loop,
+}
+
+fn main() {
+    let cli = Cli::parse();
+    match cli.role {
+        Some(Role::Echo) => return echo::serve(),
+        Some(Role::Loop) => return lab::serve_loop(),
+        Some(Role::Reference) => return reference::serve(&cli.socket.expect("a socket")),
+        None => {}
+    }
+    let effort = cli.effort.max(1);
+    let mut reports = Vec::new();
+    if cli.lab {
+        reports.extend(lab::run(effort));
+    } else {
+        let wanted = |name| cli.only.as_deref().is_none_or(|only| only == name);
+        if wanted("round-trip") {
+            reports.push(round_trip::run(effort));
+        }
+        if wanted("throughput") {
+            reports.push(throughput::run(effort));
+        }
+        if wanted("per-command") {
+            reports.push(counters::run(effort));
+        }
+        if let Some(daemon) = &cli.callgrind {
+            reports.push(callgrind::run(daemon, effort));
+        }
+    }
+    let machine = machine::describe();
+    for report in &reports {
+        report.print();
+        report.write(&cli.out, &machine);
+    }
+    println!("{machine}");
+    println!("The same as JSON is in {}.", cli.out.display());
+}
