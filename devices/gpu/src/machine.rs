@@ -189,6 +189,9 @@ impl Machine {
                 }
             };
             self.settle();
+            // The driver is told before kicks are asked for: what it puts there because of that is
+            // taken up without one.
+            self.publish();
             let more = self.ring_mut(which).queue.enable_notification(&*memory);
             // A ring that promised more and has none is broken, too.
             if broken || (promised && left == before) || !more.unwrap_or(false) {
