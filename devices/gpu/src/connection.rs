@@ -64,22 +64,26 @@ fn listen(stream: UnixStream, machine: &Arc<Mutex<Machine>>) -> Result<()> {
     let mut requests = BackendReqHandler::from_stream(stream, Arc::clone(machine));
     let mut wakes = Vec::new();
     loop {
-        wakes.clear();
         {
+            // Taken once for many commands: only the requests need it themselves.
             let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
-            machine.wait(&mut wakes)?;
-            machine.handle(&wakes)?;
-        }
-        if wakes.contains(&Wake::Source(Source::Socket)) {
-            match requests.handle_request() {
-                Ok(()) => {}
-                Err(
-                    ProtocolError::Disconnected
-                    | ProtocolError::SocketBroken(_)
-                    | ProtocolError::PartialMessage,
-                ) => return Ok(()),
-                Err(error) => return Err(Error::Protocol(error)),
+            loop {
+                wakes.clear();
+                machine.wait(&mut wakes)?;
+                machine.handle(&wakes)?;
+                if wakes.contains(&Wake::Source(Source::Socket)) {
+                    break;
+                }
             }
+        }
+        match requests.handle_request() {
+            Ok(()) => {}
+            Err(
+                ProtocolError::Disconnected
+                | ProtocolError::SocketBroken(_)
+                | ProtocolError::PartialMessage,
+            ) => return Ok(()),
+            Err(error) => return Err(Error::Protocol(error)),
         }
     }
 }

@@ -115,6 +115,7 @@ impl Machine {
             }
         }
         self.publish();
+        self.shell.reactor.bury();
         if let Some(deadline) = self.device.next_deadline_ns().filter(|_| live) {
             self.shell.reactor.set_timer(deadline)?;
         }
@@ -168,7 +169,7 @@ impl Machine {
         }
         let memory = Arc::clone(&self.shell.memory);
         let mut left = self.ring(which).queue.size();
-        let end = now_ns().saturating_add(TURN_NS);
+        let (mut end, mut over) = (None, false);
         // None of the calls fails while the ring lies in the guest's memory; if it does not, there
         // is nothing to drain.
         let _quiet = self.ring_mut(which).queue.disable_notification(&*memory);
@@ -176,14 +177,16 @@ impl Machine {
         loop {
             let before = left;
             let broken = loop {
-                let now = now_ns();
-                if left == 0 || now > end {
+                if left == 0 || over {
                     self.settle();
                     self.again.push(which);
                     return;
                 }
-                match self.take_command(which, &memory, now) {
-                    Next::Some(()) => left = left.saturating_sub(1),
+                match self.take_command(which, &memory) {
+                    Next::Some(now) => {
+                        left = left.saturating_sub(1);
+                        over = now > *end.get_or_insert(now.saturating_add(TURN_NS));
+                    }
                     Next::None => break false,
                     Next::Broken => break true,
                 }
@@ -201,8 +204,8 @@ impl Machine {
         }
     }
 
-    /// Takes up one command.
-    fn take_command(&mut self, which: Which, memory: &GuestMemoryMmap, now: u64) -> Next<()> {
+    /// Takes up one command, and says when it did.
+    fn take_command(&mut self, which: Which, memory: &GuestMemoryMmap) -> Next<u64> {
         let ring = match which {
             Which::Control => &mut self.control,
             Which::Cursor => &mut self.cursor,
@@ -221,9 +224,10 @@ impl Machine {
         if self.device.crowded() {
             self.settle();
         }
+        let now = now_ns();
         self.device
             .submit(&mut self.shell, now, chain, &self.command);
-        Next::Some(())
+        Next::Some(now)
     }
 
     /// Finds out which of the new watches are signalled already, and tells the device.
@@ -308,6 +312,7 @@ impl Machine {
             );
         }
         self.device.reset(&mut self.shell);
+        self.shell.reactor.bury();
         self.held.clear();
         self.shell.chains.clear();
         self.shell.answered.clear();

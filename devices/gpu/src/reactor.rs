@@ -100,6 +100,8 @@ pub(crate) struct Reactor {
     watches: HashMap<u64, Watch>,
     /// Watches that were not asked yet whether they are signalled.
     fresh: Vec<WaitId>,
+    /// Watches that have ended and cost a system call or two yet.
+    ended: Vec<Watch>,
 }
 
 impl Reactor {
@@ -117,6 +119,7 @@ impl Reactor {
             timer_ns: None,
             watches: HashMap::new(),
             fresh: Vec::new(),
+            ended: Vec::new(),
         };
         reactor.add(&reactor.timer, Source::Timer)?;
         Ok(reactor)
@@ -271,10 +274,19 @@ impl Reactor {
         }
     }
 
-    /// Ends a watch.
+    /// Ends a watch. What that takes of the kernel waits until [`Reactor::bury`], so that the guest
+    /// hears of a fence first.
     pub(crate) fn unwatch(&mut self, wait: WaitId) {
-        if let Some(mut watch) = self.watches.remove(&wait.to_bits()) {
-            watch.unlist(&self.set);
+        self.ended.extend(self.watches.remove(&wait.to_bits()));
+    }
+
+    /// Takes the watches that have ended out of the set and closes what nobody else holds. The
+    /// kernel takes a file that is closed out of the set by itself.
+    pub(crate) fn bury(&mut self) {
+        for mut watch in self.ended.drain(..) {
+            if Arc::strong_count(&watch.fence) > 1 {
+                watch.unlist(&self.set);
+            }
         }
     }
 }
