@@ -25,6 +25,7 @@ pub(crate) fn cannot_start(command: &Command, error: std::io::Error) -> anyhow::
         let package = match program.as_str() {
             "apt-get" | "apt-cache" | "apt-config" => "apt",
             "dpkg-deb" => "dpkg",
+            "cc" => "gcc",
             other => other,
         };
         return anyhow!(

@@ -98,15 +98,11 @@ impl Buffer {
 enum NoDmaBuf {
     #[error("guest memory at {0:#x} is not backed by a file that the VMM shares")]
     NoFile(u64),
-    #[error("{0}. {MEMFD_HINT}")]
+    #[error("{0}")]
     Seal(stile_host::Error),
     #[error("{0}")]
     Kernel(stile_host::Error),
 }
-
-const MEMFD_HINT: &str = "Have the VMM back guest memory with a memfd that may be sealed: QEMU \
-    with -object memory-backend-memfd,share=on,seal=on (on is the default), crosvm as it is; \
-    cloud-hypervisor's does not allow it";
 
 fn over_pages(
     memory: &GuestMemoryMmap,

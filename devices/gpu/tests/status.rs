@@ -322,7 +322,7 @@ fn contexts_of_another_kind_have_no_operations() {
 }
 
 #[test]
-fn the_log_says_which_option_of_the_vmm_is_missing() {
+fn the_log_says_that_a_guest_blob_has_no_dma_buf() {
     let daemon = daemon();
     let (_vm, _) = guest(&daemon);
     daemon.wait_for_line("A GUEST blob has no dma-buf");
