@@ -160,6 +160,14 @@ pub struct Descriptors {
     pub kinds: BTreeMap<String, usize>,
 }
 
+impl Descriptors {
+    /// Whether there are no more of any kind than there were.
+    pub fn is_within(&self, before: &Self) -> bool {
+        let had = |kind| before.kinds.get(kind).copied().unwrap_or(0);
+        self.kinds.iter().all(|(kind, count)| *count <= had(kind))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
