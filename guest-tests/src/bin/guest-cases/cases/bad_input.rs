@@ -375,8 +375,10 @@ fn wait_without_a_fence(prober: &mut Prober) -> Result {
 }
 
 fn random_bytes(prober: &mut Prober) -> Result {
-    for seed in 0..200_u64 {
-        let length = usize::try_from(seed)?.saturating_mul(7);
+    // Few enough that the bystander's fence, which the host's kernel ends after ten seconds, is
+    // still pending on a slow machine.
+    for seed in 0..60_u64 {
+        let length = usize::try_from(seed)?.saturating_mul(23);
         let bytes = guest_tests::gpu::pattern::bytes(seed, length);
         // No operation of this version among them, so that all that comes is a refusal.
         let bytes: Vec<u8> = bytes.iter().map(|byte| byte & 0x7f).collect();
