@@ -64,7 +64,7 @@ impl Counters {
             let mut counter = builder()?
                 .observe_pid(task)
                 .build()
-                .map_err(|error| format!("perf_event_open: {error}"))?;
+                .map_err(|error| format!("the kernel does not count them here: {error}"))?;
             counter.enable().map_err(|error| error.to_string())?;
             Ok(counter)
         });
@@ -90,7 +90,7 @@ pub(crate) fn run(effort: usize) -> Report {
         (
             DEPTH,
             ["stile_calls_64", "reference_calls_64"],
-            Some("0 beyond its batch's two"),
+            Some("none but the batch's own two"),
         ),
     ] {
         // It serves one front end.

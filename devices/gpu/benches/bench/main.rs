@@ -28,6 +28,7 @@ mod throughput;
 use std::path::PathBuf;
 
 use clap::Parser;
+use echo::Sleep;
 
 /// The daemon that is measured.
 const DAEMON: &str = env!("CARGO_BIN_EXE_stile-gpu");
@@ -64,6 +65,8 @@ struct Cli {
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Role {
     Echo,
+    EchoEpoll,
+    EchoNested,
     Reference,
     Loop,
 }
@@ -71,7 +74,9 @@ enum Role {
 fn main() {
     let cli = Cli::parse();
     match cli.role {
-        Some(Role::Echo) => return echo::serve(),
+        Some(Role::Echo) => return echo::serve(Sleep::Read),
+        Some(Role::EchoEpoll) => return echo::serve(Sleep::Epoll),
+        Some(Role::EchoNested) => return echo::serve(Sleep::Nested),
         Some(Role::Loop) => return lab::serve_loop(),
         Some(Role::Reference) => return reference::serve(&cli.socket.expect("a socket")),
         None => {}

@@ -3,7 +3,7 @@
 use stile_frontend::gpu::{Command, submit};
 use stile_frontend::{Daemon, Options};
 
-use crate::echo::Echo;
+use crate::echo::{Echo, Sleep};
 use crate::lane::Lane;
 use crate::reference::Reference;
 use crate::report::{Report, median, quantile};
@@ -19,20 +19,27 @@ pub(crate) fn fenced() -> Command {
 pub(crate) fn run(effort: usize) -> Report {
     let daemon = Daemon::start(Options::new(crate::DAEMON));
     let reference = Reference::start();
-    let echo = Echo::start();
+    let [echo, epoll, nested] = [Sleep::Read, Sleep::Epoll, Sleep::Nested].map(Echo::start);
     let mut stile = Lane::new(daemon.connect(), &fenced(), 1);
     let mut minimal = Lane::new(reference.connect(), &fenced(), 1);
-    let mut all = [Vec::new(), Vec::new(), Vec::new()];
-    let mut ratios = [Vec::new(), Vec::new()];
+    let mut all: [Vec<f64>; 5] = Default::default();
+    let mut ratios: [Vec<f64>; 5] = Default::default();
     for round in 0..4 * effort {
-        let mut blocks = [echo.block(BLOCK), stile.block(BLOCK), minimal.block(BLOCK)];
+        let mut blocks = [
+            echo.block(BLOCK),
+            stile.block(BLOCK),
+            minimal.block(BLOCK),
+            epoll.block(BLOCK),
+            nested.block(BLOCK),
+        ];
         if round == 0 {
             // Everything is cold.
             continue;
         }
-        let [base, ours, theirs] = [0, 1, 2].map(|at| median(&mut blocks[at]));
-        ratios[0].push(ours / base);
-        ratios[1].push(theirs / base);
+        let base = median(&mut blocks[0]);
+        for (ratios, block) in ratios.iter_mut().zip(&mut blocks) {
+            ratios.push(median(block) / base);
+        }
         for (all, block) in all.iter_mut().zip(blocks) {
             all.extend(block);
         }
@@ -57,15 +64,13 @@ pub(crate) fn run(effort: usize) -> Report {
         let label = format!("{name}, p99");
         report.row(p99, &label, quantile(all, 0.99) / 1000.0, "us");
     }
+    let [_, ours, theirs, epoll, nested] = ratios.each_mut().map(|ratios| median(ratios));
     let label = "stile-gpu / ping-pong, median of the rounds' p50";
-    report.aimed(
-        "stile_ratio",
-        label,
-        median(&mut ratios[0]),
-        "x",
-        "at most 1.1",
-    );
-    let label = "reference / ping-pong, median of the rounds' p50";
-    report.row("reference_ratio", label, median(&mut ratios[1]), "x");
+    report.aimed("stile_ratio", label, ours, "x", "at most 1.1");
+    report.row("reference_ratio", "reference / ping-pong", theirs, "x");
+    let label = "ping-pong with an epoll set / without";
+    report.row("epoll_ratio", label, epoll, "x");
+    let label = "ping-pong with an epoll set in another / without";
+    report.row("nested_ratio", label, nested, "x");
     report
 }
