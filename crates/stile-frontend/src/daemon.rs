@@ -237,6 +237,50 @@ impl Daemon {
         open_fds(self.pid())
     }
 
+    /// How often its threads have gone to sleep so far.
+    fn sleeps(&self) -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("/proc");
+        let status = tasks
+            .flatten()
+            .filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+        let switches = status.filter_map(|status| {
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            line?.trim().parse::<u64>().ok()
+        });
+        switches.sum()
+    }
+
+    /// Sees that it sleeps through `time`: that nothing wakes it, and nothing keeps it awake.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[track_caller]
+    pub fn assert_asleep(&self, time: Duration) {
+        // What it was doing it may end first, which takes longer on a busy machine.
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            let now = (self.sleeps(), self.busy_ns());
+            if seen.last() == Some(&now) {
+                return;
+            }
+            seen.push(now);
+            std::thread::sleep(time);
+        }
+        panic!("the daemon is not asleep: {seen:?}");
+    }
+
+    /// How long its threads have run so far, in nanoseconds.
+    fn busy_ns(&self) -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("/proc");
+        let busy = tasks.flatten().filter_map(|task| {
+            let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        });
+        busy.sum()
+    }
+
     /// Its threads' names.
     pub fn threads(&self) -> Vec<String> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("/proc");

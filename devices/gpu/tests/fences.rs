@@ -264,3 +264,22 @@ fn each_fence_has_its_own_deadline() {
     }
     settle(&mut vm);
 }
+
+#[test]
+fn a_daemon_with_nothing_to_do_sleeps() {
+    let time = std::time::Duration::from_millis(200);
+    let daemon = daemon();
+    daemon.assert_asleep(time);
+    let mut vm = guest(&daemon);
+    daemon.assert_asleep(time);
+    // A fence that waits, a front end that does not answer, a deadline that is far away.
+    vm.send(&assign_uuid(1).context(1).ring_fence(3, 1));
+    vm.request();
+    daemon.assert_asleep(time);
+    vm.stop_ring(0);
+    daemon.assert_asleep(time);
+    vm.reply(Reply::Accept);
+    daemon.assert_asleep(time);
+    drop(vm);
+    daemon.assert_asleep(time);
+}

@@ -82,6 +82,34 @@ fn nothing_is_left_of_front_ends_that_die_with_fences_pending() {
 }
 
 #[test]
+fn fences_that_wait_or_have_signalled_keep_nobody_awake() {
+    let time = std::time::Duration::from_millis(300);
+    let mut rig = Rig::new(&[]);
+    let (one, two) = (rig.blob(1), rig.blob(2));
+    let fences = [rig.busy(&one, Access::WRITE), rig.busy(&two, Access::WRITE)];
+    let export = rig.export(3, 1, READ, 10);
+    let waits: Vec<_> = (4..8)
+        .map(|ring| rig.submit(ring, &encode_wait(ring, 1, 10)))
+        .collect();
+    let pending = rig.export(9, 2, READ, 11);
+    rig.assert_pending(export);
+    rig.daemon.assert_asleep(time);
+    // The cookies keep the signalled fence open.
+    fences[0].signal().unwrap();
+    for ticket in waits {
+        rig.assert_signals(ticket);
+    }
+    rig.daemon.assert_asleep(time);
+    // Signalled while the ring is stopped.
+    let base = rig.vm.stop_ring(0);
+    fences[1].signal().unwrap();
+    rig.daemon.assert_asleep(time);
+    rig.vm.start_ring(0, base);
+    rig.assert_signals(pending);
+    rig.daemon.assert_asleep(time);
+}
+
+#[test]
 fn every_chain_is_used_once_whatever_it_says_and_whatever_the_host_has() {
     let daemon = daemon(&["--fence-deadline-ms=1000"]);
     let mut runner = TestRunner::new(Config {
