@@ -109,6 +109,9 @@ impl Guest {
     /// operation up. An EXPORT has not gone through the device's event loop for it: of a fence that
     /// woke it, the device asks the kernel for the time.
     pub(crate) fn at_once(&mut self, pending: &Pending) -> Result<Record> {
+        // The answer may come behind that of a first round on another ring, in the same batch; it
+        // comes before that of a second, which is asked for only then.
+        self.settle()?;
         self.settle()?;
         assert!(pending.fence.signalled()?, "the fence waits for something");
         let record = self.session.finish(pending, Some(Duration::ZERO))?;
