@@ -92,7 +92,8 @@ impl Machine {
         }
     }
 
-    /// Begins an EXPORT; says whether it is pending.
+    /// Begins an EXPORT; says whether it is pending. The device has taken it up by then: fences
+    /// that come on the buffer from now on do not count.
     pub(crate) fn export(
         &mut self,
         buffer: &str,
@@ -110,6 +111,7 @@ impl Machine {
         if let Some(made) = pending.cookie() {
             self.cookies.insert(cookie.into(), made);
         }
+        self.session.settle()?;
         let signalled = pending.fence.signalled()?;
         let fields = [
             ("buffer", buffer.into()),

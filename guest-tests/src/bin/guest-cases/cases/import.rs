@@ -90,6 +90,7 @@ fn a_signalled_cookie_has_no_effect() -> Outcome {
     let idle = guest.session.export(&a, Access::WRITE)?;
     let fence = host_a.begin(Use::Write)?;
     let done = guest.session.export(&a, Access::WRITE)?;
+    guest.pending(&done)?;
     let signalled = fence.signal()?;
     guest.signals(&done, &signalled)?;
     for exported in [idle, done] {
