@@ -10,7 +10,7 @@ use crate::host::{Errno, errno};
 pub struct Chain(pub u32);
 
 /// A response and where it goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The command's chain.
     pub chain: Chain,
@@ -43,9 +43,11 @@ pub(crate) const fn to_malformed(fault: Malformed) -> ResponseError {
 pub(crate) const fn to_refused(refused: Refused) -> Errno {
     match refused {
         Refused::UnknownCode => errno::ENOSYS,
-        Refused::WrongSize | Refused::BadAccess | Refused::BadReserved | Refused::NoCookie => {
-            errno::EINVAL
-        }
+        Refused::WrongSize
+        | Refused::BadAccess
+        | Refused::BadFlags
+        | Refused::BadReserved
+        | Refused::NoName => errno::EINVAL,
     }
 }
 

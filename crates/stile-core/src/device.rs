@@ -5,11 +5,12 @@
 //! [`Device::signalled`] (a host fence), [`Device::job_done`] (the front end) or
 //! [`Device::tick`] (a deadline).
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::fmt;
 
 use stile_wire::gpu::{Command, Malformed, Request, Response, ResponseError, Timeline, types};
-use stile_wire::sync::{CAPSET_ID, CAPSET_VERSION, Capset, MAX_RINGS, OpCode};
+use stile_wire::sync::{CAPSET_ID, CAPSET_VERSION, Capset, MAX_RINGS};
 
 use crate::answer::{Answer, Chain, to_malformed};
 use crate::blob::Blob;
@@ -20,6 +21,7 @@ use crate::host::{Host, JobId, WaitId, errno};
 use crate::job::Job;
 use crate::limits::Limits;
 use crate::list::List;
+use crate::operation::supported;
 use crate::region::Region;
 use crate::slab::{Key, Slab};
 use crate::wait::{OfFence, Wait};
@@ -35,6 +37,8 @@ pub(crate) struct Parked {
 /// A virtio-gpu device without outputs, whose contexts may use stile-sync.
 pub struct Device<H: Host> {
     pub(crate) limits: Limits,
+    /// The operations of the capset.
+    pub(crate) offered: u64,
     pub(crate) contexts: BTreeMap<u32, Context<H::Fence, H::Status>>,
     pub(crate) blobs: BTreeMap<u32, Blob<H::Buffer>>,
     pub(crate) fences: Fences<Parked>,
@@ -63,12 +67,13 @@ impl<H: Host> fmt::Debug for Device<H> {
 }
 
 impl<H: Host> Device<H> {
-    /// A device that nobody has used.
-    pub fn new(limits: Limits) -> Self {
+    /// A device that nobody has used, with the operations that the host can do.
+    pub fn new(limits: Limits, offered: u64) -> Self {
         let mut fences = Fences::default();
         let global = fences.open();
         Self {
             limits,
+            offered: offered & supported(),
             contexts: BTreeMap::new(),
             blobs: BTreeMap::new(),
             fences,
@@ -223,7 +228,7 @@ impl<H: Host> Device<H> {
             Command::GetCapset {
                 id: CAPSET_ID,
                 version: ..=CAPSET_VERSION,
-            } => Response::Capset(self.capset()),
+            } => Response::Capset(Box::new(self.capset())),
             Command::GetCapsetInfo { .. } | Command::GetCapset { .. } => {
                 Response::Err(ResponseError::InvalidParameter)
             }
@@ -275,7 +280,7 @@ impl<H: Host> Device<H> {
         Capset {
             version: CAPSET_VERSION.into(),
             size: u32::try_from(size_of::<Capset>()).unwrap_or(0).into(),
-            operations: OpCode::mask().into(),
+            operations: self.offered.into(),
             max_submit_bytes: self.limits.submit_bytes.into(),
             max_operations: self.limits.operations.into(),
             max_pending_fences: self.pending_limit.into(),
@@ -283,8 +288,12 @@ impl<H: Host> Device<H> {
             max_rings: u32::from(MAX_RINGS).into(),
             fence_deadline_ms: self.limits.fence_deadline_ms.into(),
             status_record_bytes: 64.into(),
-            reserved: 0.into(),
+            max_timelines: self.limits.timelines.into(),
             max_host_bytes: self.limits.host_bytes.into(),
+            max_events: self.limits.events.into(),
+            max_cpu_accesses: self.limits.cpu_accesses.into(),
+            max_timeout_ms: self.limits.timeout_ms.into(),
+            reserved: 0.into(),
             reserved_tail: 0.into(),
         }
     }

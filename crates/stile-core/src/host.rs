@@ -14,12 +14,18 @@ pub struct Errno(pub u32);
 pub mod errno {
     use super::Errno;
 
-    /// The cookie or resource does not exist.
+    /// The context may not.
+    pub const EPERM: Errno = Errno(1);
+    /// The cookie, timeline, event or resource does not exist.
     pub const ENOENT: Errno = Errno(2);
+    /// The context has no event ring.
+    pub const ENXIO: Errno = Errno(6);
     /// More bytes or operations than a submission may have.
     pub const E2BIG: Errno = Errno(7);
     /// The host has no memory.
     pub const ENOMEM: Errno = Errno(12);
+    /// So much is under way already.
+    pub const EBUSY: Errno = Errno(16);
     /// The name is taken.
     pub const EEXIST: Errno = Errno(17);
     /// An argument makes no sense.
@@ -36,6 +42,8 @@ pub mod errno {
     pub const ETIMEDOUT: Errno = Errno(110);
     /// A quota is reached.
     pub const EDQUOT: Errno = Errno(122);
+    /// What was waited for is gone.
+    pub const ECANCELED: Errno = Errno(125);
 }
 
 /// Names a watch that [`Host::watch`] started. Never used again, also not after a reset.

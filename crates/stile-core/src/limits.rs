@@ -23,6 +23,14 @@ pub struct Limits {
     /// fences before it, of which a timeline parks one more. Each holds descriptors of the control
     /// queue, and a driver whose queue is full sleeps: see [`crate::Device::set_queue_size`].
     pub pending_fences: u32,
+    /// Timelines of one context.
+    pub timelines: u32,
+    /// Events that the contexts of the device wait for, or have not been told.
+    pub events: u32,
+    /// Uses of buffers by the CPU that are beginning or ending.
+    pub cpu_accesses: u32,
+    /// The longest time-out of an operation, in milliseconds.
+    pub timeout_ms: u32,
     /// File descriptors in buffers, cookies and watches.
     pub fds: u32,
     /// Bytes of a `SUBMIT_3D` payload.
@@ -44,6 +52,10 @@ impl Default for Limits {
             hostmem_bytes: 1 << 30,
             cookies: 1024,
             pending_fences: 128,
+            timelines: 1024,
+            events: 16384,
+            cpu_accesses: 16,
+            timeout_ms: 3_600_000,
             fds: 8192,
             submit_bytes: 64 << 10,
             operations: 256,

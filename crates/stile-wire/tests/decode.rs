@@ -8,6 +8,9 @@
     clippy::unwrap_used
 )]
 
+mod any_op;
+
+use any_op::{names, op};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -25,89 +28,8 @@ fn config() -> ProptestConfig {
     }
 }
 
-fn access() -> impl Strategy<Value = Access> {
-    (1_u32..=3).prop_map(Access::from_bits_truncate)
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let cookie = 1_u64..;
-    prop_oneof![
-        (any::<u32>(), access(), any::<u64>()).prop_map(|(resource_id, access, cookie)| {
-            Op::Export {
-                resource_id,
-                access,
-                cookie,
-            }
-        }),
-        (any::<u32>(), access(), cookie.clone()).prop_map(|(resource_id, access, cookie)| {
-            Op::Import {
-                resource_id,
-                access,
-                cookie,
-            }
-        }),
-        (cookie.clone(), cookie.clone(), cookie.clone()).prop_map(|(first, second, cookie)| {
-            Op::Merge {
-                first,
-                second,
-                cookie,
-            }
-        }),
-        cookie.clone().prop_map(|cookie| Op::Wait { cookie }),
-        cookie.prop_map(|cookie| Op::Drop { cookie }),
-        (any::<u32>(), any::<u64>(), any::<u64>()).prop_map(|(resource_id, offset, size)| {
-            Op::Status {
-                resource_id,
-                offset,
-                size,
-            }
-        }),
-    ]
-}
-
 fn encode(ring: u8, tag: u32, op: Op) -> Vec<u8> {
-    match op {
-        Op::Export {
-            resource_id,
-            access,
-            cookie,
-        } => encode_export(ring, tag, resource_id, access, cookie).to_vec(),
-        Op::Import {
-            resource_id,
-            access,
-            cookie,
-        } => encode_import(ring, tag, resource_id, access, cookie).to_vec(),
-        Op::Merge {
-            first,
-            second,
-            cookie,
-        } => encode_merge(ring, tag, first, second, cookie).to_vec(),
-        Op::Wait { cookie } => encode_wait(ring, tag, cookie).to_vec(),
-        Op::Drop { cookie } => encode_drop(ring, tag, cookie).to_vec(),
-        Op::Status {
-            resource_id,
-            offset,
-            size,
-        } => encode_status(ring, tag, resource_id, offset, size).to_vec(),
-    }
-}
-
-/// What a record says that an operation names: cookie and resource.
-fn names(op: Op) -> (u64, u32) {
-    match op {
-        Op::Export {
-            resource_id,
-            cookie,
-            ..
-        }
-        | Op::Import {
-            resource_id,
-            cookie,
-            ..
-        } => (cookie, resource_id),
-        Op::Merge { cookie, .. } | Op::Wait { cookie } | Op::Drop { cookie } => (cookie, 0),
-        Op::Status { resource_id, .. } => (0, resource_id),
-    }
+    op.encode(ring, tag).to_vec()
 }
 
 /// How the specification cuts a payload, in few words: the pieces, and whether a rest is dropped.
@@ -131,9 +53,9 @@ fn cut(mut payload: &[u8]) -> (Vec<&[u8]>, bool) {
 /// Bytes that are often nearly a submission.
 fn payload() -> impl Strategy<Value = Vec<u8>> {
     let header = (
-        0x7e_u8..0x88,
+        0x7e_u8..0xa0,
         any::<u8>(),
-        0_u16..6,
+        0_u16..8,
         any::<bool>(),
         vec(any::<u8>(), 0..40),
     )
@@ -467,17 +389,17 @@ fn fields_without_a_meaning_are_refused() {
         }
         assert_eq!(refused(op.clone(), 15, 1), Refused::BadAccess);
     }
-    assert_eq!(refused(import, 16, 0), Refused::NoCookie);
+    assert_eq!(refused(import, 16, 0), Refused::NoName);
     let status = encode_status(0, 0, 1, 0, 128).to_vec();
     for at in 12..16 {
         assert_eq!(refused(status.clone(), at, 1), Refused::BadReserved);
     }
     for at in [8, 16, 24] {
         let merge = encode_merge(0, 0, 1, 2, 3).to_vec();
-        assert_eq!(refused(merge, at, 0), Refused::NoCookie);
+        assert_eq!(refused(merge, at, 0), Refused::NoName);
     }
     for op in [encode_wait(0, 0, 1), encode_drop(0, 0, 1)] {
-        assert_eq!(refused(op.to_vec(), 8, 0), Refused::NoCookie);
+        assert_eq!(refused(op.to_vec(), 8, 0), Refused::NoName);
     }
 }
 

@@ -88,7 +88,7 @@ fn bodies_follow_the_header() {
     let mut capset = Capset::new_zeroed();
     capset.version = 1.into();
     capset.max_host_bytes = 77.into();
-    let bytes = encode(Response::Capset(capset), None);
+    let bytes = encode(Response::Capset(Box::new(capset)), None);
     assert_eq!(bytes[..4], types::RESP_OK_CAPSET.to_le_bytes());
     assert_eq!(Capset::read_from_bytes(&bytes[24..]), Ok(capset));
 

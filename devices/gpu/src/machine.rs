@@ -52,7 +52,7 @@ impl Machine {
     pub(crate) fn new(limits: Limits, shell: Shell, registry: Arc<Registry>) -> Result<Self> {
         let payload = usize::try_from(limits.submit_bytes).unwrap_or(usize::MAX);
         Ok(Self {
-            device: Device::new(limits),
+            device: Device::new(limits, stile_wire::sync::OpCode::mask()),
             shell,
             memory: Memory::default(),
             control: Ring::new()?,

@@ -46,13 +46,13 @@ fn the_capset_is_stile_sync_and_there_is_one() {
     let info: CapsetInfo = vm.expect(&capset_info(0), RESP_OK_CAPSET_INFO).body();
     assert_eq!(info.capset_id.get(), CAPSET_ID);
     assert_eq!(info.capset_max_version.get(), 1);
-    assert_eq!(info.capset_max_size.get(), 64);
+    assert_eq!(info.capset_max_size.get(), 80);
     vm.expect(&capset_info(1), RESP_ERR_INVALID_PARAMETER);
 
     let answer = vm.expect(&capset(CAPSET_ID, 1), RESP_OK_CAPSET);
     let capset_body: Capset = answer.body();
     assert_eq!(capset_body.version.get(), 1);
-    assert_eq!(capset_body.size.get(), 64);
+    assert_eq!(capset_body.size.get(), 80);
     assert_eq!(capset_body.operations.get(), 0x3f);
     assert_eq!(capset_body.max_rings.get(), 64);
     assert_eq!(capset_body.fence_deadline_ms.get(), 10_000);

@@ -66,7 +66,7 @@ proptest! {
     #[test]
     fn anything_is_answered_once(commands in vec(command(), 1..60)) {
         let mut sim = Sim::default();
-        let mut device = Device::new(Limits { host_bytes: 1 << 16, ..Limits::default() });
+        let mut device = Device::new(Limits { host_bytes: 1 << 16, ..Limits::default() }, stile_wire::sync::OpCode::mask());
         let mut now_ns = SECOND_NS;
         for bytes in &commands {
             let chain = sim.open_chain();
@@ -92,7 +92,7 @@ proptest! {
     #[test]
     fn even_bytes_without_sense(commands in vec(vec(any::<u8>(), 0..100), 1..20)) {
         let mut sim = Sim::default();
-        let mut device = Device::new(Limits::default());
+        let mut device = Device::new(Limits::default(), stile_wire::sync::OpCode::mask());
         for bytes in &commands {
             let chain = sim.open_chain();
             device.submit(&mut sim, SECOND_NS, chain, bytes);

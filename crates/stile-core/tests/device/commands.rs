@@ -273,17 +273,26 @@ fn the_capset_says_what_the_limits_are() {
         Response::CapsetInfo {
             id: 30,
             max_version: 1,
-            max_size: 64
+            max_size: 80
         }
     );
     let Response::Capset(capset) = bench.now(&command(types::CMD_GET_CAPSET, 0, &[30, 1])) else {
         panic!("no capset");
     };
     let limits = *bench.device.limits();
+    let offered = [
+        OpCode::Export,
+        OpCode::Import,
+        OpCode::Merge,
+        OpCode::Wait,
+        OpCode::Drop,
+        OpCode::Status,
+    ];
+    let offered = offered.iter().fold(0, |mask, op| mask | op.bit());
     let expected = Capset {
         version: 1.into(),
-        size: 64.into(),
-        operations: OpCode::mask().into(),
+        size: 80.into(),
+        operations: offered.into(),
         max_submit_bytes: limits.submit_bytes.into(),
         max_operations: limits.operations.into(),
         max_pending_fences: limits.pending_fences.into(),
@@ -291,11 +300,15 @@ fn the_capset_says_what_the_limits_are() {
         max_rings: 64.into(),
         fence_deadline_ms: limits.fence_deadline_ms.into(),
         status_record_bytes: 64.into(),
-        reserved: 0.into(),
+        max_timelines: limits.timelines.into(),
         max_host_bytes: limits.host_bytes.into(),
+        max_events: limits.events.into(),
+        max_cpu_accesses: limits.cpu_accesses.into(),
+        max_timeout_ms: limits.timeout_ms.into(),
+        reserved: 0.into(),
         reserved_tail: 0.into(),
     };
-    assert_eq!(capset, expected);
+    assert_eq!(*capset, expected);
 }
 
 #[test]

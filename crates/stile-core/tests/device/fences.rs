@@ -292,11 +292,11 @@ fn a_ring_over_63_is_refused_at_once_fenced_or_not() {
         let answer = bench.answer(chain).unwrap();
         assert_eq!(
             (answer.response, answer.fence),
-            (refused, ring(1, number, 1))
+            (refused.clone(), ring(1, number, 1))
         );
         let command = GuestCommand::submit(1, &[export(number, 1)]);
         let chain = bench.send(&command, Fenced::RingOnly(number));
-        assert_eq!(bench.response(chain), Some(refused));
+        assert_eq!(bench.response(chain), Some(refused.clone()));
     }
     assert_eq!(bench.sim.watches(), 0);
     let chain = bench.fenced(63, 1, &[export(63, 1)]);
@@ -332,7 +332,10 @@ fn a_fence_of_an_unknown_context_is_answered_at_once() {
     let refused = Response::Err(ResponseError::InvalidContextId);
     let chain = bench.send(&GuestCommand::submit(2, &[]), Fenced::Ring(0, 1));
     let answer = bench.answer(chain).unwrap();
-    assert_eq!((answer.response, answer.fence), (refused, ring(2, 0, 1)));
+    assert_eq!(
+        (answer.response, answer.fence),
+        (refused.clone(), ring(2, 0, 1))
+    );
     // A context may be made under a fence of its own.
     let chain = bench.send(&GuestCommand::context(2), Fenced::Ring(0, 2));
     let answer = bench.answer(chain).unwrap();

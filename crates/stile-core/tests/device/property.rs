@@ -23,6 +23,10 @@ fn limits() -> Limits {
         maps: 1,
         hostmem_bytes: 6 * 4096,
         cookies: 4,
+        timelines: 2,
+        events: 4,
+        cpu_accesses: 2,
+        timeout_ms: 2_000,
         pending_fences: 4,
         fds: 14,
         submit_bytes: 128,
@@ -41,7 +45,7 @@ struct Life {
 impl Life {
     fn new(limits: Limits, queue_size: u16) -> Self {
         let mut life = Self {
-            device: Device::new(limits),
+            device: Device::new(limits, stile_wire::sync::OpCode::mask()),
             sim: Sim::default(),
             model: Model::new(limits, START_NS),
             last_id: 0,

@@ -63,7 +63,7 @@ fn a_wait_over_the_quota_of_fences_is_edquot_and_keeps_the_order() {
     // Another ring is not held; its operations that do not wait take effect.
     let free = bench.fenced(1, 4, &[encode_export(1, 7, 1, READ, 0).to_vec()]);
     let memory = Response::Err(ResponseError::OutOfMemory);
-    assert_eq!(bench.response(free), Some(memory));
+    assert_eq!(bench.response(free), Some(memory.clone()));
     bench.unfenced(&[export(8, 1, READ, 5)]);
     assert_eq!(bench.device.population().2, 1);
     bench.answered();

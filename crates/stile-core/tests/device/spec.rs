@@ -7,9 +7,12 @@ use crate::spec_table::{number, table};
 #[test]
 fn every_errno_of_the_specification_has_its_number() {
     let ours = [
+        ("EPERM", errno::EPERM),
         ("ENOENT", errno::ENOENT),
+        ("ENXIO", errno::ENXIO),
         ("E2BIG", errno::E2BIG),
         ("ENOMEM", errno::ENOMEM),
+        ("EBUSY", errno::EBUSY),
         ("EEXIST", errno::EEXIST),
         ("EINVAL", errno::EINVAL),
         ("EMFILE", errno::EMFILE),
@@ -18,6 +21,7 @@ fn every_errno_of_the_specification_has_its_number() {
         ("EOPNOTSUPP", errno::EOPNOTSUPP),
         ("ETIMEDOUT", errno::ETIMEDOUT),
         ("EDQUOT", errno::EDQUOT),
+        ("ECANCELED", errno::ECANCELED),
     ];
     let rows = table("errno").rows;
     let specified: Vec<_> = rows

@@ -1,5 +1,7 @@
 //! From an answer to the bytes of its response.
 
+use alloc::boxed::Box;
+
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -43,7 +45,7 @@ impl ResponseError {
 }
 
 /// What the device answers to a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
     /// Done.
     Ok,
@@ -59,7 +61,7 @@ pub enum Response {
         max_size: u32,
     },
     /// `GET_CAPSET` of stile-sync.
-    Capset(crate::sync::Capset),
+    Capset(Box<crate::sync::Capset>),
     /// `RESOURCE_ASSIGN_UUID`.
     Uuid([u8; 16]),
     /// `RESOURCE_MAP_BLOB`; `VIRTIO_GPU_MAP_CACHE_*`.

@@ -1,13 +1,16 @@
 //! The operations of capset `stile-sync` (id 30), as `docs/spec/stile-sync.md` states them.
 
 mod capset;
+mod event;
 mod op;
 mod status;
 
 pub use capset::{CAPSET_ID, CAPSET_VERSION, Capset};
+pub use event::{EVENTS_MAGIC, EVENTS_VERSION, EventHeader, EventRecord};
 pub use op::{
-    Access, Framing, HEADER_BYTES, Op, OpCode, Refused, Step, Steps, encode_drop, encode_export,
-    encode_import, encode_merge, encode_status, encode_wait,
+    Access, Direction, Encoded, Framing, HEADER_BYTES, Op, OpCode, PointEvent, Refused, Step,
+    Steps, TimelineFlags, encode_drop, encode_export, encode_import, encode_merge, encode_status,
+    encode_wait,
 };
 pub use status::{
     RECORD_BYTES, RecordFlags, STATUS_HEADER_BYTES, STATUS_MAGIC, STATUS_VERSION, StatusHeader,

@@ -134,7 +134,7 @@ impl Model {
         }
         let answer = Expected {
             fence: None,
-            ..fence.answer
+            ..fence.answer.clone()
         };
         let chain = fence.chain;
         let nth = self.lines[line].fences.len() - 1;

@@ -20,7 +20,7 @@ pub(crate) use steps::{
 use crate::sim::{Fenced, GuestCommand, HostFails, Kernel, Reservation, SyncFile, Task};
 
 /// An answer that the device must give.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Expected {
     ctx_id: u32,
     fence: Option<(Timeline, u64)>,
@@ -265,7 +265,7 @@ impl Model {
             if !self.is_done(fence) {
                 return;
             }
-            let (chain, answer) = (fence.chain, fence.answer);
+            let (chain, answer) = (fence.chain, fence.answer.clone());
             self.lines[line].fences[nth].answered = true;
             self.expect(chain, answer);
         }

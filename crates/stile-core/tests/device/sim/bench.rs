@@ -25,7 +25,7 @@ impl Bench {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             sim: Sim::default(),
-            device: Device::new(limits),
+            device: Device::new(limits, stile_wire::sync::OpCode::mask()),
             now_ns: 1_000 * MS,
             answers: Vec::new(),
         }
@@ -100,8 +100,8 @@ impl Bench {
     pub(crate) fn answer(&self, chain: Chain) -> Option<Answer> {
         self.answers
             .iter()
-            .copied()
             .find(|answer| answer.chain == chain)
+            .cloned()
     }
 
     pub(crate) fn response(&self, chain: Chain) -> Option<Response> {

@@ -406,6 +406,6 @@ impl Host for Sim {
     fn reply(&mut self, answer: &Answer) {
         let open = self.outstanding.remove(&answer.chain);
         assert!(open, "{answer:?} for a chain that nobody waits for");
-        self.answers.push((*answer, self.records));
+        self.answers.push((answer.clone(), self.records));
     }
 }

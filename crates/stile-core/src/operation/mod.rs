@@ -1,15 +1,30 @@
 //! SUBMIT_3D: the stile-sync operations, in their order.
 
+mod sync_file;
+
 use stile_wire::gpu::{Response, ResponseError};
-use stile_wire::sync::{Access, Framing, Op, RecordFlags, Step, Steps};
+use stile_wire::sync::{Framing, Op, OpCode, RecordFlags, Step, Steps};
 
 use crate::answer::to_refused;
-use crate::context::Cookie;
 use crate::device::{Device, Turn, to_usize};
-use crate::host::{Errno, Host, WaitId, errno};
+use crate::host::{Errno, Host, errno};
 use crate::list::{Link, List};
 use crate::status::{Ending, Status, Subject};
 use crate::wait::{OfFence, Wait};
+
+/// The operations that a device knows; what the host cannot do is not offered.
+pub(crate) fn supported() -> u64 {
+    [
+        OpCode::Export,
+        OpCode::Import,
+        OpCode::Merge,
+        OpCode::Wait,
+        OpCode::Drop,
+        OpCode::Status,
+    ]
+    .into_iter()
+    .fold(0, |mask, op| mask | op.bit())
+}
 
 /// What a submission has started so far.
 struct Started {
@@ -129,12 +144,14 @@ impl<H: Host> Device<H> {
         subject: &Subject,
         started: &mut Started,
     ) -> Result<Done, Errno> {
+        let known = OpCode::from_code(step.cmd).ok_or(errno::ENOSYS)?;
+        if self.offered & known.bit() == 0 {
+            return Err(errno::ENOSYS);
+        }
         let op = step.op.map_err(to_refused)?;
         if step.ring_idx != turn.request.ring_idx {
             return Err(errno::EINVAL);
         }
-        let ctx_id = turn.request.ctx_id;
-        let fenced = turn.timeline.is_some();
         match op {
             Op::Export {
                 resource_id,
@@ -145,120 +162,45 @@ impl<H: Host> Device<H> {
                 resource_id,
                 access,
                 cookie,
-            } => {
-                let context = self.contexts.get(&ctx_id).ok_or(errno::ENOENT)?;
-                let fence = context.fence(cookie).ok_or(errno::ENOENT)?;
-                let blob = attached(context.resources.contains(&resource_id), || {
-                    self.blobs.get(&resource_id)
-                })?;
-                host.import(&blob.buffer, access, fence)?;
-                Ok(Done::Now)
-            }
+            } => self.import(host, turn, resource_id, access, cookie),
             Op::Merge {
                 first,
                 second,
                 cookie,
-            } => {
-                self.room_for_cookie(ctx_id, cookie)?;
-                self.room_for_fds(1)?;
-                let context = self.contexts.get_mut(&ctx_id).ok_or(errno::ENOENT)?;
-                let first = context.fence(first).ok_or(errno::ENOENT)?;
-                let second = context.fence(second).ok_or(errno::ENOENT)?;
-                let merged = host.merge(first, second)?;
-                let merged = Cookie {
-                    fence: merged,
-                    wait: None,
-                };
-                context.cookies.insert(cookie, merged);
-                self.cookies = self.cookies.saturating_add(1);
-                Ok(Done::Now)
-            }
-            Op::Wait { .. } if !fenced => Err(errno::EINVAL),
-            Op::Wait { cookie } => {
-                self.room_for_wait(started)?;
-                self.room_for_fds(1)?;
-                let context = self.contexts.get(&ctx_id).ok_or(errno::ENOENT)?;
-                let fence = context.fence(cookie).ok_or(errno::ENOENT)?;
-                let wait = self.waits.insert(new_wait(context.serial, subject));
-                if let Err(error) = host.watch(WaitId(wait), fence) {
-                    self.waits.remove(wait);
-                    return Err(error);
-                }
-                started.waits.push(&mut self.waits, wait);
-                started.count = started.count.saturating_add(1);
-                Ok(Done::Waits)
-            }
-            Op::Drop { cookie } => {
-                let context = self.contexts.get_mut(&ctx_id).ok_or(errno::ENOENT)?;
-                context.cookies.remove(&cookie).ok_or(errno::ENOENT)?;
-                self.cookies = self.cookies.saturating_sub(1);
-                Ok(Done::Now)
-            }
+            } => self.merge(host, turn, (first, second), cookie),
+            Op::Wait { cookie } => self.wait(host, turn, subject, started, cookie),
+            Op::Drop { cookie } => self.drop_cookie(turn, cookie),
             Op::Status {
                 resource_id,
                 offset,
                 size,
-            } => {
-                let context = self.contexts.get_mut(&ctx_id).ok_or(errno::ENOENT)?;
-                if resource_id == 0 {
-                    context.status = None;
-                    return Ok(Done::Now);
-                }
-                let blob = attached(context.resources.contains(&resource_id), || {
-                    self.blobs.get(&resource_id)
-                })?;
-                let status =
-                    Status::bind(host, resource_id, &blob.buffer, blob.size, offset, size)?;
-                context.status = Some(status);
-                Ok(Done::Now)
-            }
+            } => self.bind_status(host, turn, resource_id, offset, size),
+            _ => Err(errno::ENOSYS),
         }
     }
 
-    /// EXPORT: the kernel's snapshot, a name for it, and a wait if somebody waits.
-    fn export(
+    fn bind_status(
         &mut self,
         host: &mut H,
         turn: &Turn<'_>,
-        subject: &Subject,
-        started: &mut Started,
-        (resource_id, access, cookie): (u32, Access, u64),
+        resource_id: u32,
+        offset: u64,
+        size: u64,
     ) -> Result<Done, Errno> {
-        let ctx_id = turn.request.ctx_id;
-        let fenced = turn.timeline.is_some();
-        if cookie != 0 {
-            self.room_for_cookie(ctx_id, cookie)?;
+        let context = self
+            .contexts
+            .get_mut(&turn.request.ctx_id)
+            .ok_or(errno::ENOENT)?;
+        if resource_id == 0 {
+            context.status = None;
+            return Ok(Done::Now);
         }
-        if fenced {
-            self.room_for_wait(started)?;
-        }
-        self.room_for_fds(u32::from(cookie != 0).saturating_add(fenced.into()))?;
-        let context = self.contexts.get_mut(&ctx_id).ok_or(errno::ENOENT)?;
         let blob = attached(context.resources.contains(&resource_id), || {
             self.blobs.get(&resource_id)
         })?;
-        let fence = host.export(&blob.buffer, access)?;
-        let mut watched = None;
-        if fenced {
-            let wait = self.waits.insert(new_wait(context.serial, subject));
-            if let Err(error) = host.watch(WaitId(wait), &fence) {
-                self.waits.remove(wait);
-                return Err(error);
-            }
-            started.waits.push(&mut self.waits, wait);
-            started.count = started.count.saturating_add(1);
-            watched = Some(wait);
-        }
-        if cookie != 0 {
-            let wait = watched;
-            context.cookies.insert(cookie, Cookie { fence, wait });
-            self.cookies = self.cookies.saturating_add(1);
-        }
-        Ok(if watched.is_some() {
-            Done::Waits
-        } else {
-            Done::Now
-        })
+        let status = Status::bind(host, resource_id, &blob.buffer, blob.size, offset, size)?;
+        context.status = Some(status);
+        Ok(Done::Now)
     }
 
     fn room_for_cookie(&mut self, ctx_id: u32, cookie: u64) -> Result<(), Errno> {
