@@ -1,8 +1,13 @@
-//! A context: what belongs to one user of the device in the guest.
+//! A context: what belongs to one user of the device in the guest. And the commands about contexts.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
+use stile_wire::gpu::{Command, Request, Response, ResponseError, Timeline};
+use stile_wire::sync::{CAPSET_ID, MAX_RINGS};
+
+use crate::device::{Device, to_usize};
 use crate::fence::{Fences, TimelineKey};
+use crate::host::Host;
 use crate::slab::Key;
 use crate::status::Status;
 
@@ -72,5 +77,102 @@ impl<F, S> Context<F, S> {
         {
             self.status = None;
         }
+    }
+}
+
+impl<H: Host> Device<H> {
+    pub(crate) fn known_context(&self, ctx_id: u32) -> Response {
+        if self.contexts.contains_key(&ctx_id) {
+            Response::Ok
+        } else {
+            Response::Err(ResponseError::InvalidContextId)
+        }
+    }
+
+    pub(crate) fn create_context(&mut self, ctx_id: u32, capset_id: u32) -> Response {
+        if ctx_id == 0 || self.contexts.contains_key(&ctx_id) {
+            return Response::Err(ResponseError::InvalidContextId);
+        }
+        // Id 0 is a context from before CONTEXT_INIT: it holds buffers and nothing else.
+        if capset_id != CAPSET_ID && capset_id != 0 {
+            return Response::Err(ResponseError::InvalidParameter);
+        }
+        if self.contexts.len() >= to_usize(self.limits.contexts) {
+            return self.over_quota();
+        }
+        let serial = self.next_serial();
+        self.contexts
+            .insert(ctx_id, Context::new(serial, capset_id == CAPSET_ID));
+        Response::Ok
+    }
+
+    pub(crate) fn destroy_context(&mut self, ctx_id: u32) {
+        let Some(mut context) = self.contexts.remove(&ctx_id) else {
+            return;
+        };
+        context.close(&mut self.fences);
+        let cookies = u32::try_from(context.cookies.len()).unwrap_or(u32::MAX);
+        self.cookies = self.cookies.saturating_sub(cookies);
+        for resource_id in context.resources {
+            if let Some(blob) = self.blobs.get_mut(&resource_id) {
+                blob.contexts.remove(&ctx_id);
+            }
+        }
+    }
+
+    /// Why a command is not taken up: its ring is no ring, or its fence is of a context that does
+    /// not exist. Such a fence is answered at once, so nothing may be waited for.
+    pub(crate) fn misplaced(&self, request: &Request<'_>) -> Option<ResponseError> {
+        if request.ring_idx >= MAX_RINGS {
+            return Some(ResponseError::InvalidParameter);
+        }
+        match (request.fence, request.command) {
+            (_, Ok(Command::CtxCreate { .. })) => None,
+            (Some((Timeline::Ring { ctx_id, .. }, _)), _)
+                if !self.contexts.contains_key(&ctx_id) =>
+            {
+                Some(ResponseError::InvalidContextId)
+            }
+            _ => None,
+        }
+    }
+
+    /// The timeline that a fence names; `None` where there can be none on it.
+    pub(crate) fn timeline(&mut self, timeline: Timeline) -> Option<TimelineKey> {
+        match timeline {
+            Timeline::Global => Some(self.global),
+            Timeline::Ring { ctx_id, ring_idx } if ring_idx < MAX_RINGS => Some(
+                self.contexts
+                    .get_mut(&ctx_id)?
+                    .ring(ring_idx, &mut self.fences),
+            ),
+            Timeline::Ring { .. } => None,
+        }
+    }
+
+    pub(crate) fn attach(&mut self, ctx_id: u32, resource_id: u32) -> Response {
+        let Some(context) = self.contexts.get_mut(&ctx_id) else {
+            return Response::Err(ResponseError::InvalidContextId);
+        };
+        let Some(blob) = self.blobs.get_mut(&resource_id) else {
+            return Response::Err(ResponseError::InvalidResourceId);
+        };
+        context.resources.insert(resource_id);
+        blob.contexts.insert(ctx_id);
+        Response::Ok
+    }
+
+    pub(crate) fn detach(&mut self, ctx_id: u32, resource_id: u32) -> Response {
+        let Some(context) = self.contexts.get_mut(&ctx_id) else {
+            return Response::Err(ResponseError::InvalidContextId);
+        };
+        if !context.resources.contains(&resource_id) {
+            return Response::Err(ResponseError::InvalidResourceId);
+        }
+        context.detach(resource_id);
+        if let Some(blob) = self.blobs.get_mut(&resource_id) {
+            blob.contexts.remove(&ctx_id);
+        }
+        Response::Ok
     }
 }

@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::fmt;
 
-use stile_wire::gpu::{Command, Malformed, Request, Response, ResponseError, Timeline, types};
+use stile_wire::gpu::{Command, Malformed, Request, Response, ResponseError, types};
 use stile_wire::sync::{CAPSET_ID, CAPSET_VERSION, Capset, MAX_RINGS};
 
 use crate::answer::{Answer, Chain, to_malformed};
@@ -295,75 +295,6 @@ impl<H: Host> Device<H> {
             max_timeout_ms: self.limits.timeout_ms.into(),
             reserved: 0.into(),
             reserved_tail: 0.into(),
-        }
-    }
-
-    fn known_context(&self, ctx_id: u32) -> Response {
-        if self.contexts.contains_key(&ctx_id) {
-            Response::Ok
-        } else {
-            Response::Err(ResponseError::InvalidContextId)
-        }
-    }
-
-    fn create_context(&mut self, ctx_id: u32, capset_id: u32) -> Response {
-        if ctx_id == 0 || self.contexts.contains_key(&ctx_id) {
-            return Response::Err(ResponseError::InvalidContextId);
-        }
-        // Id 0 is a context from before CONTEXT_INIT: it holds buffers and nothing else.
-        if capset_id != CAPSET_ID && capset_id != 0 {
-            return Response::Err(ResponseError::InvalidParameter);
-        }
-        if self.contexts.len() >= to_usize(self.limits.contexts) {
-            return self.over_quota();
-        }
-        let serial = self.next_serial();
-        self.contexts
-            .insert(ctx_id, Context::new(serial, capset_id == CAPSET_ID));
-        Response::Ok
-    }
-
-    fn destroy_context(&mut self, ctx_id: u32) {
-        let Some(mut context) = self.contexts.remove(&ctx_id) else {
-            return;
-        };
-        context.close(&mut self.fences);
-        let cookies = u32::try_from(context.cookies.len()).unwrap_or(u32::MAX);
-        self.cookies = self.cookies.saturating_sub(cookies);
-        for resource_id in context.resources {
-            if let Some(blob) = self.blobs.get_mut(&resource_id) {
-                blob.contexts.remove(&ctx_id);
-            }
-        }
-    }
-
-    /// Why a command is not taken up: its ring is no ring, or its fence is of a context that does
-    /// not exist. Such a fence is answered at once, so nothing may be waited for.
-    fn misplaced(&self, request: &Request<'_>) -> Option<ResponseError> {
-        if request.ring_idx >= MAX_RINGS {
-            return Some(ResponseError::InvalidParameter);
-        }
-        match (request.fence, request.command) {
-            (_, Ok(Command::CtxCreate { .. })) => None,
-            (Some((Timeline::Ring { ctx_id, .. }, _)), _)
-                if !self.contexts.contains_key(&ctx_id) =>
-            {
-                Some(ResponseError::InvalidContextId)
-            }
-            _ => None,
-        }
-    }
-
-    /// The timeline that a fence names; `None` where there can be none on it.
-    fn timeline(&mut self, timeline: Timeline) -> Option<TimelineKey> {
-        match timeline {
-            Timeline::Global => Some(self.global),
-            Timeline::Ring { ctx_id, ring_idx } if ring_idx < MAX_RINGS => Some(
-                self.contexts
-                    .get_mut(&ctx_id)?
-                    .ring(ring_idx, &mut self.fences),
-            ),
-            Timeline::Ring { .. } => None,
         }
     }
 

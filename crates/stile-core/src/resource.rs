@@ -1,4 +1,4 @@
-//! The commands about blob resources: create, attach, map, name, destroy.
+//! The commands about blob resources: create, map, name, destroy.
 
 use stile_wire::gpu::layout::MemEntry;
 use stile_wire::gpu::{BlobFlags, BlobMem, MAP_CACHE_CACHED, Response, ResponseError};
@@ -85,32 +85,6 @@ impl<H: Host> Device<H> {
         // A mapping under way is undone when it ends: `settle` finds the blob gone.
         if let Mapping::At(offset) = blob.mapping {
             self.start_unmap(host, resource_id, blob.serial, offset);
-        }
-        Response::Ok
-    }
-
-    pub(crate) fn attach(&mut self, ctx_id: u32, resource_id: u32) -> Response {
-        let Some(context) = self.contexts.get_mut(&ctx_id) else {
-            return Response::Err(ResponseError::InvalidContextId);
-        };
-        let Some(blob) = self.blobs.get_mut(&resource_id) else {
-            return UNKNOWN;
-        };
-        context.resources.insert(resource_id);
-        blob.contexts.insert(ctx_id);
-        Response::Ok
-    }
-
-    pub(crate) fn detach(&mut self, ctx_id: u32, resource_id: u32) -> Response {
-        let Some(context) = self.contexts.get_mut(&ctx_id) else {
-            return Response::Err(ResponseError::InvalidContextId);
-        };
-        if !context.resources.contains(&resource_id) {
-            return UNKNOWN;
-        }
-        context.detach(resource_id);
-        if let Some(blob) = self.blobs.get_mut(&resource_id) {
-            blob.contexts.remove(&ctx_id);
         }
         Response::Ok
     }
