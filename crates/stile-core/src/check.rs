@@ -67,7 +67,23 @@ impl<H: Host> Device<H> {
             to_fences.count() == promised,
             "A job promises a fence that does not wait for it",
         )?;
-        hold(self.fences.is_settled(), "A fence could leave and does not")
+        hold(self.fences.is_settled(), "A fence could leave and does not")?;
+        self.check_due_jobs()
+    }
+
+    /// The jobs that commands without a fence wait for are listed, soonest deadline first.
+    fn check_due_jobs(&self) -> Checked {
+        let mut last_ns = 0;
+        let listed = self.due_jobs.check(&self.jobs)?;
+        for key in &listed {
+            let job = self.jobs.get(*key).ok_or("A listed job is gone")?;
+            let deadline_ns = job.deadline_ns().ok_or("A listed job has no deadline")?;
+            hold(last_ns <= deadline_ns, "A deadline comes after a later one")?;
+            last_ns = deadline_ns;
+        }
+        let jobs = self.jobs.check()?;
+        let due = jobs.iter().filter(|(_, job)| job.deadline_ns().is_some());
+        hold(due.count() == listed.len(), "A command has no deadline")
     }
 
     /// The timelines are the global one, those of the contexts' rings, and closed ones with fences.

@@ -13,6 +13,8 @@ pub struct Counters {
     pub fences_displaced: u64,
     /// Fences that their deadline ended.
     pub fences_overdue: u64,
+    /// Commands without a fence that were answered since the front end took too long.
+    pub commands_overdue: u64,
     /// Fenced commands whose id was not above the timeline's last.
     pub fences_stale: u64,
     /// Operations that failed, quotas included.

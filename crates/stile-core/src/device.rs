@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::counters::Counters;
 use crate::fence::{FenceKey, Fences, Submitted, TimelineKey};
 use crate::host::{Host, JobId, WaitId, errno};
-use crate::job::Job;
+use crate::job::{DueJob, Errand, Job, Promise};
 use crate::limits::Limits;
 use crate::list::List;
 use crate::operation::supported;
@@ -44,6 +44,7 @@ pub struct Device<H: Host> {
     pub(crate) fences: Fences<Parked>,
     pub(crate) waits: Slab<Wait>,
     pub(crate) jobs: Slab<Job>,
+    pub(crate) due_jobs: List<DueJob>,
     pub(crate) region: Region,
     pub(crate) counters: Counters,
     /// Cookies of all contexts.
@@ -79,6 +80,7 @@ impl<H: Host> Device<H> {
             fences,
             waits: Slab::new(),
             jobs: Slab::new(),
+            due_jobs: List::default(),
             region: Region::default(),
             counters: Counters::default(),
             cookies: 0,
@@ -136,7 +138,15 @@ impl<H: Host> Device<H> {
 
     /// When [`Device::tick`] is due, in nanoseconds of the clock that the device is told.
     pub fn next_deadline_ns(&self) -> Option<u64> {
-        self.fences.next_deadline_ns()
+        let fence = self.fences.next_deadline_ns();
+        let job = self.due_jobs.first().and_then(|job| self.jobs.get(job));
+        let job = job.and_then(Job::deadline_ns);
+        fence.into_iter().chain(job).min()
+    }
+
+    /// When the guest is answered whatever becomes of a command that is taken up at `now_ns`.
+    pub(crate) fn deadline_ns(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_add(u64::from(self.limits.fence_deadline_ms).saturating_mul(1_000_000))
     }
 
     /// Takes up one command: the device-readable bytes of a chain. It is answered now or later,
@@ -325,9 +335,7 @@ impl<H: Host> Device<H> {
             self.reply(host, answer);
             return None;
         };
-        let deadline_ns = turn
-            .now_ns
-            .saturating_add(u64::from(self.limits.fence_deadline_ms).saturating_mul(1_000_000));
+        let deadline_ns = self.deadline_ns(turn.now_ns);
         let parked = Parked {
             answer,
             waits: open,
@@ -380,6 +388,7 @@ impl<H: Host> Device<H> {
         }
         self.waits.clear();
         self.jobs.clear();
+        self.due_jobs = List::default();
         self.fences.clear();
         self.contexts.clear();
         for (resource_id, blob) in core::mem::take(&mut self.blobs) {
@@ -389,7 +398,9 @@ impl<H: Host> Device<H> {
             }
         }
         for (offset, size) in self.region.drain() {
-            let job = self.jobs.insert(Job::forgotten());
+            let job = self
+                .jobs
+                .insert(Job::new(Errand::Forgotten, Promise::Nobody));
             host.unmap(JobId(job), offset, size);
         }
         self.cookies = 0;

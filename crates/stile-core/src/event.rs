@@ -72,13 +72,20 @@ impl<H: Host> Device<H> {
 
     /// The front end has done a job, or could not.
     pub fn job_done(&mut self, host: &mut H, id: JobId, result: Result<(), Errno>) {
+        if self
+            .jobs
+            .get(id.0)
+            .is_some_and(|job| job.deadline_ns().is_some())
+        {
+            self.due_jobs.remove(&mut self.jobs, id.0);
+        }
         let Some(job) = self.jobs.remove(id.0) else {
             return;
         };
         let response = self.settle(host, &job, result);
         match job.promise {
             Promise::Nobody => {}
-            Promise::Command(answer) => self.reply(host, Answer { response, ..answer }),
+            Promise::Command { answer, .. } => self.reply(host, Answer { response, ..answer }),
             Promise::Fence(key) => {
                 if let Some(parked) = self.fences.answer_mut(key) {
                     parked.answer.response = response;
@@ -89,8 +96,14 @@ impl<H: Host> Device<H> {
         }
     }
 
-    /// Ends the fences whose deadline has passed.
+    /// Ends what has a deadline that has passed: fences, and commands without one that wait for the
+    /// front end.
     pub fn tick(&mut self, host: &mut H, now_ns: u64) {
+        self.end_overdue_fences(host, now_ns);
+        self.end_overdue_commands(host, now_ns);
+    }
+
+    fn end_overdue_fences(&mut self, host: &mut H, now_ns: u64) {
         while let Some(key) = self.fences.next_overdue(now_ns) {
             self.counters.fences_overdue = self.counters.fences_overdue.saturating_add(1);
             while let Some(wait) = self
@@ -114,6 +127,23 @@ impl<H: Host> Device<H> {
                     job.promise = Promise::Nobody;
                 }
                 self.wait_ended(host, key);
+            }
+        }
+    }
+
+    fn end_overdue_commands(&mut self, host: &mut H, now_ns: u64) {
+        while let Some(key) = self.due_jobs.first()
+            && let Some(job) = self.jobs.get_mut(key)
+            && job
+                .deadline_ns()
+                .is_some_and(|deadline_ns| deadline_ns <= now_ns)
+        {
+            let promise = core::mem::replace(&mut job.promise, Promise::Nobody);
+            self.due_jobs.remove(&mut self.jobs, key);
+            if let Promise::Command { answer, .. } = promise {
+                self.counters.commands_overdue = self.counters.commands_overdue.saturating_add(1);
+                let response = Response::Err(ResponseError::Unspec);
+                self.reply(host, Answer { response, ..answer });
             }
         }
     }

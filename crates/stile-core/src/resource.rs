@@ -252,28 +252,33 @@ impl<H: Host> Device<H> {
 
     /// Registers a job that the turn's command waits for.
     fn start(&mut self, host: &mut H, turn: &Turn<'_>, errand: Errand) -> JobId {
-        let job = self.jobs.insert(Job {
-            errand,
-            promise: Promise::Nobody,
-        });
+        let job = self.jobs.insert(Job::new(errand, Promise::Nobody));
         let waiting = Response::Ok;
-        let promise = if turn.timeline.is_some() {
-            match self.park(host, turn, waiting, 1, List::default(), Some(job)) {
-                Some(fence) => Promise::Fence(fence),
-                None => Promise::Nobody,
+        if turn.timeline.is_some() {
+            let fence = self.park(host, turn, waiting, 1, List::default(), Some(job));
+            if let (Some(fence), Some(job)) = (fence, self.jobs.get_mut(job)) {
+                job.promise = Promise::Fence(fence);
             }
-        } else {
-            let (ctx_id, fence) = (turn.request.ctx_id, turn.request.fence);
-            Promise::Command(Answer {
-                chain: turn.chain,
-                ctx_id,
-                fence,
-                response: waiting,
-            })
-        };
-        if let Some(job) = self.jobs.get_mut(job) {
-            job.promise = promise;
+            return JobId(job);
         }
+        let (ctx_id, fence) = (turn.request.ctx_id, turn.request.fence);
+        let answer = Answer {
+            chain: turn.chain,
+            ctx_id,
+            fence,
+            response: waiting,
+        };
+        // As with fences, a deadline before the latest so far is taken for that one.
+        let latest = self.due_jobs.last().and_then(|last| self.jobs.get(last));
+        let latest = latest.and_then(Job::deadline_ns);
+        let deadline_ns = self.deadline_ns(turn.now_ns).max(latest.unwrap_or(0));
+        if let Some(job) = self.jobs.get_mut(job) {
+            job.promise = Promise::Command {
+                answer,
+                deadline_ns,
+            };
+        }
+        self.due_jobs.push(&mut self.jobs, job);
         JobId(job)
     }
 
@@ -284,8 +289,7 @@ impl<H: Host> Device<H> {
             resource_id,
             serial,
         };
-        let promise = Promise::Nobody;
-        let job = self.jobs.insert(Job { errand, promise });
+        let job = self.jobs.insert(Job::new(errand, Promise::Nobody));
         host.unmap(JobId(job), offset, size);
     }
 }

@@ -239,6 +239,19 @@ fn a_deadline_that_passes_while_a_ring_is_stopped_is_answered_afterwards() {
 }
 
 #[test]
+fn a_command_without_a_fence_is_answered_though_its_front_end_hangs() {
+    let options = Options::new(env!("CARGO_BIN_EXE_stile-gpu"));
+    let daemon = Daemon::start(options.with(&["--fence-deadline-ms=50"]));
+    let mut vm = guest(&daemon);
+    vm.expect(&assign_uuid(1), RESP_ERR_UNSPEC);
+    vm.request();
+    // The answer comes late and answers nobody. The name holds.
+    vm.reply(Reply::Accept);
+    vm.expect(&assign_uuid(1), RESP_OK_RESOURCE_UUID);
+    vm.expect(&submit(1, &[]), RESP_OK_NODATA);
+}
+
+#[test]
 fn commands_that_were_put_before_the_ring_starts_are_taken_up_without_a_kick() {
     let daemon = daemon();
     let mut vm = Vm::introduce(daemon.dial(), &Plan::default());

@@ -30,8 +30,8 @@ fn a_mapping_is_answered_when_the_front_end_has_acknowledged() {
             size: 16 * PAGE
         }]
     );
-    bench.pass_ms(20_000);
-    assert!(bench.is_pending(map), "what has no fence has no deadline");
+    bench.pass_ms(9_999);
+    assert!(bench.is_pending(map));
     bench.job(0, Ok(()));
     assert_eq!(bench.response(map), Some(MAPPED));
     let unmap = bench.send(&GuestCommand::unmap(1), Fenced::No);
@@ -107,6 +107,46 @@ fn a_fenced_mapping_past_its_deadline_fails_and_is_undone_when_it_ends() {
     let again = bench.send(&GuestCommand::map(1, 0), Fenced::No);
     bench.job(2, Ok(()));
     assert_eq!(bench.response(again), Some(MAPPED));
+}
+
+#[test]
+fn commands_without_a_fence_fail_when_the_front_end_hangs_for_the_deadline_of_a_fence() {
+    let mut bench = Bench::with_blobs(3);
+    bench.send(&GuestCommand::map(1, 0), Fenced::No);
+    bench.job(0, Ok(()));
+    let unmap = bench.send(&GuestCommand::unmap(1), Fenced::No);
+    let map = bench.send(&GuestCommand::map(2, 16 * PAGE), Fenced::No);
+    bench.pass_ms(1);
+    let uuid = bench.send(&GuestCommand::assign_uuid(3), Fenced::No);
+    bench.pass_ms(9_998);
+    assert!([unmap, map, uuid].iter().all(|one| bench.is_pending(*one)));
+    let failed = || Some(Response::Err(ResponseError::Unspec));
+    bench.pass_ms(1);
+    assert_eq!(
+        [unmap, map].map(|one| bench.response(one)),
+        [failed(), failed()]
+    );
+    assert!(bench.is_pending(uuid));
+    bench.pass_ms(1);
+    assert_eq!(bench.response(uuid), failed());
+    assert_eq!(bench.device.next_deadline_ns(), None);
+    assert_eq!(bench.device.counters().commands_overdue, 3);
+    // Late ends are told to nobody: what has been mapped is unmapped again, the rest holds.
+    for job in 1..=3 {
+        bench.job(job, Ok(()));
+    }
+    assert_eq!(bench.tasks().len(), 5);
+    bench.job(4, Ok(()));
+    assert!(bench.sim.mapped().is_empty());
+    let known = Response::Uuid([1; 16]);
+    assert_eq!(bench.now(&GuestCommand::assign_uuid(3)), known);
+    for resource in 1..=2 {
+        bench.send(
+            &GuestCommand::map(resource, u64::from(resource) * 16 * PAGE),
+            Fenced::No,
+        );
+    }
+    assert_eq!(bench.tasks().len(), 7);
 }
 
 #[test]

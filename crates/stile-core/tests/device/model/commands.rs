@@ -8,6 +8,7 @@ use stile_wire::gpu::{MAP_CACHE_CACHED, Response, ResponseError};
 use super::steps::Command;
 use super::{
     Errand, Expected, Mapping, Model, ModelBlob, ModelContext, ModelFence, ModelJob, Promise, Turn,
+    Unfenced,
 };
 use crate::sim::{Fenced, GuestCommand, Reservation, Task};
 
@@ -152,7 +153,7 @@ impl Model {
     ) {
         let (_, id) = answer.fence.expect("a fence on a timeline");
         self.lines[line].last = Some(id);
-        let deadline_ns = self.now_ns + u64::from(self.limits.fence_deadline_ms) * 1_000_000;
+        let deadline_ns = self.deadline_ns();
         let chain = turn.chain;
         let (answered, signalled) = (false, false);
         let fence = ModelFence {
@@ -180,7 +181,13 @@ impl Model {
                 }
             }
             None => {
-                self.unfenced.insert(turn.chain, answer);
+                let deadline_ns = self.deadline_ns();
+                let command = Unfenced {
+                    answer,
+                    deadline_ns,
+                    job,
+                };
+                self.unfenced.insert(turn.chain, command);
                 Promise::Command(turn.chain)
             }
         };
@@ -407,8 +414,14 @@ impl Model {
         match promise {
             Promise::Nobody => {}
             Promise::Command(chain) => {
-                let answer = self.unfenced.remove(&chain).expect("a command that waits");
-                self.expect(chain, Expected { response, ..answer });
+                let command = self.unfenced.remove(&chain).expect("a command that waits");
+                self.expect(
+                    chain,
+                    Expected {
+                        response,
+                        ..command.answer
+                    },
+                );
             }
             Promise::Fence { line, nth } => {
                 let fence = &mut self.lines[line].fences[nth];

@@ -3,7 +3,7 @@
 use stile_core::{Errno, WaitId, errno};
 use stile_wire::gpu::{Response, ResponseError};
 
-use super::{Ended, Errand, Line, Model, ModelJob, Promise};
+use super::{Ended, Errand, Expected, Line, Model, ModelJob, Promise};
 use crate::sim::{HostFails, Source, SyncFile, Task};
 
 impl Model {
@@ -99,6 +99,29 @@ impl Model {
                 }
             }
             self.flush(line);
+        }
+        self.pass_unfenced();
+    }
+
+    /// The front end has taken too long for commands without a fence.
+    fn pass_unfenced(&mut self) {
+        let now_ns = self.now_ns;
+        let (due, left) = std::mem::take(&mut self.unfenced)
+            .into_iter()
+            .partition(|(_, command)| command.deadline_ns <= now_ns);
+        self.unfenced = left;
+        let due: std::collections::BTreeMap<_, _> = due;
+        for (chain, command) in due {
+            self.commands_overdue += 1;
+            self.jobs[command.job].promise = Promise::Nobody;
+            let response = Response::Err(ResponseError::Unspec);
+            self.expect(
+                chain,
+                Expected {
+                    response,
+                    ..command.answer
+                },
+            );
         }
     }
 

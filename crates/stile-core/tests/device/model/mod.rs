@@ -138,6 +138,14 @@ struct ModelBlob {
     bytes: Vec<u8>,
 }
 
+/// A command without a fence that waits for a job.
+#[derive(Clone, Debug)]
+struct Unfenced {
+    answer: Expected,
+    deadline_ns: u64,
+    job: usize,
+}
+
 /// What the device must be like.
 #[derive(Debug)]
 pub(crate) struct Model {
@@ -158,7 +166,7 @@ pub(crate) struct Model {
     lives: u64,
     uuids: u8,
     /// Commands that wait for a job, without a fence.
-    unfenced: BTreeMap<Chain, Expected>,
+    unfenced: BTreeMap<Chain, Unfenced>,
     /// What the operation that goes on must make the device answer.
     expected: BTreeMap<Chain, Expected>,
     host_fails: HostFails,
@@ -166,6 +174,7 @@ pub(crate) struct Model {
     stale: u64,
     late: u64,
     overdue: u64,
+    commands_overdue: u64,
     replies: u64,
 }
 
@@ -192,6 +201,7 @@ impl Model {
             stale: 0,
             late: 0,
             overdue: 0,
+            commands_overdue: 0,
             replies: 0,
         }
     }
@@ -200,6 +210,11 @@ impl Model {
     pub(crate) fn set_queue_size(&mut self, size: u16) {
         let share = usize::from(size) * 3 / 8;
         self.pending_limit = share.min(self.limits.pending_fences as usize).max(1);
+    }
+
+    /// When what is taken up now is answered at the latest.
+    fn deadline_ns(&self) -> u64 {
+        self.now_ns + u64::from(self.limits.fence_deadline_ms) * 1_000_000
     }
 
     fn new_life(&mut self) -> u64 {

@@ -176,13 +176,14 @@ impl Model {
         assert_eq!(sim.watches(), open.count(), "watches");
     }
 
-    /// Every fence that waits has its deadline.
+    /// Every fence that waits has its deadline, and every command that waits without one.
     fn deadlines(&self, device: &Device<Sim>) {
         let fences = self.lines.iter().flat_map(|line| &line.fences);
         let next = fences
             .filter(|fence| !fence.answered && !self.is_done(fence))
-            .map(|fence| fence.deadline_ns)
-            .min();
+            .map(|fence| fence.deadline_ns);
+        let commands = self.unfenced.values().map(|command| command.deadline_ns);
+        let next = next.chain(commands).min();
         assert_eq!(device.next_deadline_ns(), next, "the next deadline");
     }
 
@@ -240,6 +241,7 @@ impl Model {
         assert_eq!(counters.fences_stale, self.stale);
         assert_eq!(counters.late_signals, self.late);
         assert_eq!(counters.fences_overdue, self.overdue);
+        assert_eq!(counters.commands_overdue, self.commands_overdue);
         assert_eq!(counters.replies, self.replies);
     }
 }
