@@ -1,12 +1,13 @@
-//! A device and its model live the same life, and are compared after every step of it.
+//! A life: a device and its model go through the same steps, and are compared after every one.
+//!
+//! The properties live lives that are drawn at random.
 
-use proptest::prelude::*;
 use stile_core::{Device, Errno, Limits, errno};
 use stile_wire::gpu::types;
 use stile_wire::sync::Access;
 
 use crate::model::{
-    Command, Ending, FenceId, Fencing, Model, Step, blob_again, boot, context_again, steps,
+    Command, Ending, FenceId, Fencing, Model, Step, blob_again, boot, context_again,
 };
 use crate::sim::{Fenced, GuestCommand, HostFails, Sim};
 
@@ -14,7 +15,7 @@ const MS: u64 = 1_000_000;
 const START_NS: u64 = 5_000 * MS;
 
 /// Small, so that every quota is reached.
-fn limits() -> Limits {
+pub(crate) fn small() -> Limits {
     Limits {
         contexts: 2,
         resources: 2,
@@ -35,7 +36,7 @@ fn limits() -> Limits {
     }
 }
 
-struct Life {
+pub(crate) struct Life {
     device: Device<Sim>,
     sim: Sim,
     model: Model,
@@ -43,7 +44,7 @@ struct Life {
 }
 
 impl Life {
-    fn new(limits: Limits, queue_size: u16) -> Self {
+    pub(crate) fn new(limits: Limits, queue_size: u16) -> Self {
         let mut life = Self {
             device: Device::new(limits, stile_wire::sync::OpCode::mask()),
             sim: Sim::default(),
@@ -183,14 +184,14 @@ impl Life {
         self.model.verify_invariants(&self.device, &mut self.sim);
     }
 
-    fn run_all(&mut self, steps: &[Step]) {
+    pub(crate) fn run_all(&mut self, steps: &[Step]) {
         for step in steps {
             self.run(step);
         }
     }
 
     /// Ends everything in one way or the other, takes it all down, and sees that nothing is left.
-    fn end(&mut self, ending: Ending) {
+    pub(crate) fn end(&mut self, ending: Ending) {
         match ending {
             Ending::Signals => {
                 for source in self.sim.kernel.pending() {
@@ -276,43 +277,5 @@ fn encode(command: &Command, ring: u8) -> GuestCommand {
             ..GuestCommand::display_info()
         }
         .of(ctx),
-    }
-}
-
-fn ending() -> impl Strategy<Value = Ending> {
-    prop_oneof![Just(Ending::Signals), Just(Ending::Deadlines)]
-}
-
-fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(cases)
-    }
-}
-
-proptest! {
-    #![proptest_config(config(1_000))]
-
-    #[test]
-    fn never_early_never_lost_never_out_of_order_never_twice(
-        steps in steps(50),
-        queue_size in prop::sample::select(vec![256, 8, 4]),
-        ending in ending(),
-    ) {
-        let mut life = Life::new(limits(), queue_size);
-        life.run_all(&steps);
-        life.end(ending);
-    }
-}
-
-proptest! {
-    #![proptest_config(config(40))]
-
-    #[test]
-    fn nor_in_a_long_life_with_room_for_everything(steps in steps(400), ending in ending()) {
-        let limits = Limits { fence_deadline_ms: 1_000, ..Limits::default() };
-        let mut life = Life::new(limits, 1024);
-        life.run_all(&steps);
-        life.end(ending);
     }
 }

@@ -1,0 +1,45 @@
+//! Properties over lives that are drawn at random.
+
+use proptest::prelude::*;
+use stile_core::Limits;
+
+use crate::life::{Life, small};
+use crate::model::{Ending, steps};
+
+fn ending() -> impl Strategy<Value = Ending> {
+    prop_oneof![Just(Ending::Signals), Just(Ending::Deadlines)]
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(cases)
+    }
+}
+
+proptest! {
+    #![proptest_config(config(1_000))]
+
+    #[test]
+    fn never_early_never_lost_never_out_of_order_never_twice(
+        steps in steps(50),
+        queue_size in prop::sample::select(vec![256, 8, 4]),
+        ending in ending(),
+    ) {
+        let mut life = Life::new(small(), queue_size);
+        life.run_all(&steps);
+        life.end(ending);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(40))]
+
+    #[test]
+    fn nor_in_a_long_life_with_room_for_everything(steps in steps(400), ending in ending()) {
+        let limits = Limits { fence_deadline_ms: 1_000, ..Limits::default() };
+        let mut life = Life::new(limits, 1024);
+        life.run_all(&steps);
+        life.end(ending);
+    }
+}
