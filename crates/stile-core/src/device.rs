@@ -383,8 +383,10 @@ impl<H: Host> Device<H> {
     /// Back to a device that nobody has used. Nothing is answered: the queues are gone. The front
     /// end is asked to unmap what is mapped.
     pub fn reset(&mut self, host: &mut H) {
-        for wait in self.waits.keys() {
-            host.unwatch(WaitId(wait));
+        for key in self.waits.keys() {
+            if let Some(wait) = self.waits.get(key) {
+                wait.kind.stop(host, WaitId(key));
+            }
         }
         self.waits.clear();
         self.jobs.clear();

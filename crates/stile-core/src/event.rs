@@ -10,12 +10,13 @@ use crate::fence::FenceKey;
 use crate::host::{Errno, Host, JobId, Outcome, WaitId, errno};
 use crate::job::Promise;
 use crate::status::Ending;
+use crate::wait::{Kind, Wait};
 
 impl<H: Host> Device<H> {
     /// A watched host fence has signalled. `fresh` says that it was found signalled when the watch
     /// began: then an EXPORT has nothing to learn from it.
     pub fn signalled(&mut self, host: &mut H, now_ns: u64, id: WaitId, fresh: bool) {
-        let Some(wait) = self.waits.get(id.0) else {
+        let Some(wait) = self.watched(id) else {
             self.counters.late_signals = self.counters.late_signals.saturating_add(1);
             return;
         };
@@ -51,13 +52,16 @@ impl<H: Host> Device<H> {
 
     /// A watch could not be kept up: its operation is refused after all, and leaves nothing behind.
     pub fn watch_failed(&mut self, host: &mut H, now_ns: u64, id: WaitId, error: Errno) {
-        if let Some(wait) = self.waits.get(id.0)
-            && let Some(context) = self.contexts.get_mut(&wait.subject.ctx_id)
+        let Some(wait) = self.watched(id) else {
+            return;
+        };
+        let subject = wait.subject;
+        if let Some(context) = self.contexts.get_mut(&subject.ctx_id)
             // Its cookie may be gone by now, and another one have the number.
-            && let Some(cookie) = context.cookies.get(&wait.subject.cookie)
+            && let Some(cookie) = context.cookies.get(&subject.cookie)
             && cookie.wait == Some(id.0)
         {
-            context.cookies.remove(&wait.subject.cookie);
+            context.cookies.remove(&subject.cookie);
             self.cookies = self.cookies.saturating_sub(1);
         }
         let flags = RecordFlags::empty();
@@ -68,6 +72,11 @@ impl<H: Host> Device<H> {
             done_ns: now_ns,
         };
         self.end_wait(host, id, ending);
+    }
+
+    /// A wait for a watched host fence, if there is one of that name.
+    fn watched(&self, id: WaitId) -> Option<&Wait> {
+        self.waits.get(id.0).filter(|wait| wait.kind == Kind::Fence)
     }
 
     /// The front end has done a job, or could not.
@@ -148,8 +157,8 @@ impl<H: Host> Device<H> {
         }
     }
 
-    /// Ends one wait: its record, its watch, and its fence if it was the last.
-    fn end_wait(&mut self, host: &mut H, id: WaitId, ending: Ending) {
+    /// Ends one wait: its record, what the host does for it, and its fence if it was the last.
+    pub(crate) fn end_wait(&mut self, host: &mut H, id: WaitId, ending: Ending) {
         let Some(fence) = self.waits.get(id.0).map(|wait| wait.fence) else {
             return;
         };
@@ -159,7 +168,7 @@ impl<H: Host> Device<H> {
         let Some(wait) = self.waits.remove(id.0) else {
             return;
         };
-        host.unwatch(id);
+        wait.kind.stop(host, id);
         if ending.error.is_some() {
             self.counters.operations_failed = self.counters.operations_failed.saturating_add(1);
         }

@@ -1,6 +1,7 @@
-//! A wait: an operation whose host fence has not signalled.
+//! A wait: an operation that has begun and not ended.
 
 use crate::fence::FenceKey;
+use crate::host::{Host, WaitId};
 use crate::list::{Link, Linked};
 use crate::status::Subject;
 
@@ -8,9 +9,26 @@ use crate::status::Subject;
 #[derive(Debug)]
 pub(crate) enum OfFence {}
 
-/// An EXPORT or WAIT that goes on.
+/// What ends a wait, its deadline aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A watched host fence: [`crate::Device::signalled`], [`crate::Device::watch_failed`].
+    Fence,
+}
+
+impl Kind {
+    /// Has the host stop what it does for the wait.
+    pub(crate) fn stop<H: Host>(self, host: &mut H, id: WaitId) {
+        match self {
+            Self::Fence => host.unwatch(id),
+        }
+    }
+}
+
+/// An operation that goes on.
 #[derive(Debug)]
 pub(crate) struct Wait {
+    pub(crate) kind: Kind,
     /// The fence that it keeps from signalling; `None` only while its submission is being read.
     pub(crate) fence: Option<FenceKey>,
     pub(crate) siblings: Link,

@@ -10,7 +10,7 @@ use crate::device::{Device, Turn, to_usize};
 use crate::host::{Errno, Host, errno};
 use crate::list::{Link, List};
 use crate::status::{Ending, Status, Subject};
-use crate::wait::{OfFence, Wait};
+use crate::wait::{Kind, OfFence, Wait};
 
 /// The operations that a device knows; what the host cannot do is not offered.
 pub(crate) fn supported() -> u64 {
@@ -250,8 +250,9 @@ impl<H: Host> Device<H> {
     }
 }
 
-const fn new_wait(ctx_serial: u64, subject: &Subject) -> Wait {
+const fn new_wait(kind: Kind, ctx_serial: u64, subject: &Subject) -> Wait {
     Wait {
+        kind,
         fence: None,
         siblings: Link::new(),
         subject: *subject,

@@ -7,6 +7,7 @@ use crate::context::Cookie;
 use crate::device::{Device, Turn};
 use crate::host::{Errno, Host, WaitId, errno};
 use crate::status::Subject;
+use crate::wait::Kind;
 
 impl<H: Host> Device<H> {
     /// EXPORT: the kernel's snapshot, a name for it, and a wait if somebody waits.
@@ -34,7 +35,9 @@ impl<H: Host> Device<H> {
         let fence = host.export(&blob.buffer, access)?;
         let mut watched = None;
         if fenced {
-            let wait = self.waits.insert(new_wait(context.serial, subject));
+            let wait = self
+                .waits
+                .insert(new_wait(Kind::Fence, context.serial, subject));
             if let Err(error) = host.watch(WaitId(wait), &fence) {
                 self.waits.remove(wait);
                 return Err(error);
@@ -113,7 +116,9 @@ impl<H: Host> Device<H> {
             .get(&turn.request.ctx_id)
             .ok_or(errno::ENOENT)?;
         let fence = context.fence(cookie).ok_or(errno::ENOENT)?;
-        let wait = self.waits.insert(new_wait(context.serial, subject));
+        let wait = self
+            .waits
+            .insert(new_wait(Kind::Fence, context.serial, subject));
         if let Err(error) = host.watch(WaitId(wait), fence) {
             self.waits.remove(wait);
             return Err(error);
