@@ -22,18 +22,18 @@ pub(crate) struct Cookie<F> {
 
 /// A guest's context.
 #[derive(Debug)]
-pub(crate) struct Context<F, S> {
+pub(crate) struct Context<F, R> {
     /// Never the same for two contexts of a device: ids come back, serials do not.
     pub(crate) serial: u64,
     /// Whether the stile-sync operations may be used in it.
     pub(crate) operations: bool,
     pub(crate) cookies: BTreeMap<u64, Cookie<F>>,
     pub(crate) resources: BTreeSet<u32>,
-    pub(crate) status: Option<Status<S>>,
+    pub(crate) status: Option<Status<R>>,
     rings: BTreeMap<u8, TimelineKey>,
 }
 
-impl<F, S> Context<F, S> {
+impl<F, R> Context<F, R> {
     pub(crate) const fn new(serial: u64, operations: bool) -> Self {
         Self {
             serial,

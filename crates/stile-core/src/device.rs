@@ -39,7 +39,7 @@ pub struct Device<H: Host> {
     pub(crate) limits: Limits,
     /// The operations of the capset.
     pub(crate) offered: u64,
-    pub(crate) contexts: BTreeMap<u32, Context<H::Fence, H::Status>>,
+    pub(crate) contexts: BTreeMap<u32, Context<H::Fence, H::Records>>,
     pub(crate) blobs: BTreeMap<u32, Blob<H::Buffer>>,
     pub(crate) fences: Fences<Parked>,
     pub(crate) waits: Slab<Wait>,

@@ -1,7 +1,7 @@
 //! What the device asks of the world around it.
 
 use stile_wire::gpu::layout::MemEntry;
-use stile_wire::sync::{Access, StatusHeader, StatusRecord};
+use stile_wire::sync::{Access, Block};
 
 use crate::answer::Answer;
 use crate::slab::Key;
@@ -99,8 +99,8 @@ pub trait Host {
     type Buffer;
     /// A sync_file.
     type Fence;
-    /// The memory of a status blob. It must stay valid when the buffer is dropped.
-    type Status;
+    /// The memory of a status blob or an event ring. It must stay valid when the buffer is dropped.
+    type Records;
 
     /// Makes the memory of a blob.
     ///
@@ -144,28 +144,23 @@ pub trait Host {
     /// Ends a watch, signalled or not.
     fn unwatch(&mut self, wait: WaitId);
 
-    /// The memory of a status blob: `size` bytes of `buffer` from `offset`, checked to lie inside.
+    /// The memory of a status blob or an event ring: `size` bytes of `buffer` from `offset`, checked to lie inside.
     ///
     /// # Errors
     /// The host's errno.
-    fn status(
+    fn records(
         &mut self,
         buffer: &Self::Buffer,
         offset: u64,
         size: u64,
-    ) -> Result<Self::Status, Errno>;
+    ) -> Result<Self::Records, Errno>;
 
-    /// Zeroes a status blob and writes its header.
-    fn write_status_header(&mut self, status: &mut Self::Status, header: &StatusHeader);
+    /// Zeroes the memory and writes its header.
+    fn write_header(&mut self, records: &mut Self::Records, header: &Block);
 
     /// Writes a record at `offset`: first a `seq` of 0, then the rest, then `seq` with release
     /// order, then the header's `head`, likewise.
-    fn write_status_record(
-        &mut self,
-        status: &mut Self::Status,
-        offset: u64,
-        record: &StatusRecord,
-    );
+    fn write_record(&mut self, records: &mut Self::Records, offset: u64, record: &Block);
 
     /// Maps a whole buffer into the hostmem region. The place is free once what was asked before
     /// is done: the front end is asked for one thing after the other, in the order of the calls.

@@ -33,17 +33,17 @@ pub(crate) struct Ending {
 
 /// A bound status blob.
 #[derive(Debug)]
-pub(crate) struct Status<S> {
+pub(crate) struct Status<R> {
     /// The blob it lies in: the binding ends with it.
     pub(crate) resource_id: u32,
-    memory: S,
+    memory: R,
     capacity: u64,
     last_seq: u64,
 }
 
-impl<S> Status<S> {
+impl<R> Status<R> {
     /// Checks the place, asks the host for its memory and writes the header.
-    pub(crate) fn bind<H: Host<Status = S>>(
+    pub(crate) fn bind<H: Host<Records = R>>(
         host: &mut H,
         resource_id: u32,
         buffer: &H::Buffer,
@@ -58,7 +58,7 @@ impl<S> Status<S> {
         if !inside || !offset.is_multiple_of(RECORD_BYTES) || capacity == 0 || size > MAX_BYTES {
             return Err(errno::EINVAL);
         }
-        let mut memory = host.status(buffer, offset, size)?;
+        let mut memory = host.records(buffer, offset, size)?;
         let header = StatusHeader {
             magic: STATUS_MAGIC.into(),
             version: STATUS_VERSION.into(),
@@ -67,7 +67,7 @@ impl<S> Status<S> {
             head: 0.into(),
             reserved: [0.into(); 5],
         };
-        host.write_status_header(&mut memory, &header);
+        host.write_header(&mut memory, &header.to_block());
         Ok(Self {
             resource_id,
             memory,
@@ -77,7 +77,7 @@ impl<S> Status<S> {
     }
 
     /// Writes the next record.
-    pub(crate) fn write<H: Host<Status = S>>(
+    pub(crate) fn write<H: Host<Records = R>>(
         &mut self,
         host: &mut H,
         subject: &Subject,
@@ -105,6 +105,6 @@ impl<S> Status<S> {
             signalled_ns: ending.signalled_ns.into(),
             reserved: 0.into(),
         };
-        host.write_status_record(&mut self.memory, offset, &record);
+        host.write_record(&mut self.memory, offset, &record.to_block());
     }
 }

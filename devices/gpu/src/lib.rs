@@ -21,11 +21,11 @@ mod memory;
 mod offer;
 mod protocol;
 mod reactor;
+mod records;
 mod ring;
 mod seldom;
 mod server;
 mod shell;
-mod status_memory;
 
 pub use error::{Error, Result};
 pub use server::{Config, Endpoint, serve};

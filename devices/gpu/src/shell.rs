@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stile_core::{Answer, BlobSource, Errno, Host, JobId, Outcome, WaitId};
 use stile_host::{Allocator, Status, SyncFile, Udmabuf};
 use stile_wire::gpu::MAX_RESPONSE_BYTES;
-use stile_wire::sync::{Access, StatusHeader, StatusRecord};
+use stile_wire::sync::{Access, Block};
 use tracing::{debug, warn};
 use vm_memory::GuestMemoryMmap;
 
@@ -14,8 +14,8 @@ use crate::buffer::Buffer;
 use crate::chain::{Chains, Which};
 use crate::channel::{Channel, Request};
 use crate::reactor::Reactor;
+use crate::records::Records;
 use crate::seldom::warn_seldom;
-use crate::status_memory::StatusMemory;
 
 /// The host around one device.
 pub(crate) struct Shell {
@@ -57,7 +57,7 @@ impl Shell {
 impl Host for Shell {
     type Buffer = Buffer;
     type Fence = Arc<SyncFile>;
-    type Status = StatusMemory;
+    type Records = Records;
 
     fn create_buffer(&mut self, source: BlobSource<'_>) -> Result<Buffer, Errno> {
         match source {
@@ -133,21 +133,16 @@ impl Host for Shell {
         self.reactor.unwatch(wait);
     }
 
-    fn status(&mut self, buffer: &Buffer, offset: u64, size: u64) -> Result<StatusMemory, Errno> {
-        StatusMemory::new(buffer, offset, size)
+    fn records(&mut self, buffer: &Buffer, offset: u64, size: u64) -> Result<Records, Errno> {
+        Records::new(buffer, offset, size)
     }
 
-    fn write_status_header(&mut self, status: &mut StatusMemory, header: &StatusHeader) {
-        status.write_header(&self.memory, header);
+    fn write_header(&mut self, records: &mut Records, header: &Block) {
+        records.write_header(&self.memory, header);
     }
 
-    fn write_status_record(
-        &mut self,
-        status: &mut StatusMemory,
-        offset: u64,
-        record: &StatusRecord,
-    ) {
-        status.write_record(&self.memory, offset, record);
+    fn write_record(&mut self, records: &mut Records, offset: u64, record: &Block) {
+        records.write_record(&self.memory, offset, record);
     }
 
     fn map(&mut self, job: JobId, buffer: &Buffer, offset: u64, size: u64) -> Result<(), Errno> {

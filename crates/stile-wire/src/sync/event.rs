@@ -6,6 +6,8 @@
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::status::Block;
+
 /// `magic` of the event ring: the bytes "STEV".
 pub const EVENTS_MAGIC: u32 = 0x5645_5453;
 /// `version` of the event ring.
@@ -59,4 +61,18 @@ pub struct EventRecord {
     pub resource_id: U32,
     /// Zero.
     pub reserved_tail: [U64; 2],
+}
+
+impl EventHeader {
+    /// As it lies in memory.
+    pub const fn to_block(self) -> Block {
+        zerocopy::transmute!(self)
+    }
+}
+
+impl EventRecord {
+    /// As it lies in memory.
+    pub const fn to_block(self) -> Block {
+        zerocopy::transmute!(self)
+    }
 }

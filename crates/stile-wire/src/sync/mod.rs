@@ -13,8 +13,8 @@ pub use op::{
     encode_wait,
 };
 pub use status::{
-    RECORD_BYTES, RecordFlags, STATUS_HEADER_BYTES, STATUS_MAGIC, STATUS_VERSION, StatusHeader,
-    StatusRecord, capacity, record_offset,
+    Block, RECORD_BYTES, RecordFlags, STATUS_HEADER_BYTES, STATUS_MAGIC, STATUS_VERSION,
+    StatusHeader, StatusRecord, capacity, record_offset,
 };
 
 /// Rings of a context, and so the values of `ring_idx`: 0 to 63 (Linux, `virtgpu_drm.h`).

@@ -79,6 +79,24 @@ pub struct StatusRecord {
     pub reserved: U64,
 }
 
+/// A header or a record of a status blob or an event ring, as it lies in memory. `seq` is the first
+/// word of a record, `head` the third of a header.
+pub type Block = [u8; 64];
+
+impl StatusHeader {
+    /// As it lies in memory.
+    pub const fn to_block(self) -> Block {
+        zerocopy::transmute!(self)
+    }
+}
+
+impl StatusRecord {
+    /// As it lies in memory.
+    pub const fn to_block(self) -> Block {
+        zerocopy::transmute!(self)
+    }
+}
+
 /// How many records a status blob of `size` bytes holds.
 pub const fn capacity(size: u64) -> u64 {
     match size.checked_sub(STATUS_HEADER_BYTES) {

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use stile_core::{Answer, BlobSource, Chain, Errno, Host, JobId, Outcome, WaitId};
-use stile_wire::sync::{Access, StatusHeader, StatusRecord};
-use zerocopy::IntoBytes;
+use stile_wire::sync::{Access, Block};
 
 use super::kernel::{Kernel, Reservation, Source, SyncFile};
 
@@ -48,18 +47,18 @@ pub(crate) struct Fence {
 }
 
 #[derive(Debug)]
-pub(crate) struct StatusMemory {
+pub(crate) struct Records {
     storage: Rc<Storage>,
     offset: usize,
     size: usize,
     _alive: Alive,
 }
 
-impl StatusMemory {
+impl Records {
     fn write(&mut self, offset: usize, bytes: &[u8]) {
         assert!(
             offset + bytes.len() <= self.size,
-            "a status blob ends at {}",
+            "the memory ends at {}",
             self.size
         );
         let mut memory = self.storage.bytes.borrow_mut();
@@ -128,7 +127,7 @@ pub(crate) struct Sim {
     pub(crate) fails: HostFails,
     buffers: Rc<Cell<usize>>,
     fences: Rc<Cell<usize>>,
-    statuses: Rc<Cell<usize>>,
+    record_memories: Rc<Cell<usize>>,
 }
 
 impl Sim {
@@ -186,8 +185,12 @@ impl Sim {
 
     /// Nothing that the device held is left.
     pub(crate) fn assert_empty(&self) {
-        let live = (self.buffers.get(), self.fences.get(), self.statuses.get());
-        assert_eq!(live, (0, 0, 0), "buffers, sync_files, status memories");
+        let live = (
+            self.buffers.get(),
+            self.fences.get(),
+            self.record_memories.get(),
+        );
+        assert_eq!(live, (0, 0, 0), "buffers, sync_files, memories of records");
         assert!(self.watches.is_empty(), "watches: {:?}", self.watches);
         assert!(self.mapped.is_empty(), "mappings: {:?}", self.mapped);
         assert!(
@@ -229,7 +232,7 @@ impl Sim {
 impl Host for Sim {
     type Buffer = Buffer;
     type Fence = Fence;
-    type Status = StatusMemory;
+    type Records = Records;
 
     fn create_buffer(&mut self, source: BlobSource<'_>) -> Result<Buffer, Errno> {
         let size = match source {
@@ -299,36 +302,31 @@ impl Host for Sim {
         assert!(watch.is_some(), "{wait:?} is not watched");
     }
 
-    fn status(&mut self, buffer: &Buffer, offset: u64, size: u64) -> Result<StatusMemory, Errno> {
+    fn records(&mut self, buffer: &Buffer, offset: u64, size: u64) -> Result<Records, Errno> {
         self.may_fail()?;
         let (offset, size) = (offset as usize, size as usize);
         let mut bytes = buffer.storage.bytes.borrow_mut();
         let end = bytes.len().max(offset + size);
         bytes.resize(end, 0);
         let storage = Rc::clone(&buffer.storage);
-        Ok(StatusMemory {
+        Ok(Records {
             storage,
             offset,
             size,
-            _alive: Alive::new(&self.statuses),
+            _alive: Alive::new(&self.record_memories),
         })
     }
 
-    fn write_status_header(&mut self, status: &mut StatusMemory, header: &StatusHeader) {
-        status.write(0, &vec![0; status.size]);
-        status.write(0, header.as_bytes());
+    fn write_header(&mut self, records: &mut Records, header: &Block) {
+        records.write(0, &vec![0; records.size]);
+        records.write(0, header);
     }
 
-    fn write_status_record(
-        &mut self,
-        status: &mut StatusMemory,
-        offset: u64,
-        record: &StatusRecord,
-    ) {
+    fn write_record(&mut self, records: &mut Records, offset: u64, record: &Block) {
         assert!(offset >= 64, "a record lies behind the header");
-        assert!(record.seq.get() > 0);
-        status.write(offset as usize, record.as_bytes());
-        status.write(16, record.seq.as_bytes());
+        assert_ne!(record[..8], [0; 8]);
+        records.write(offset as usize, record);
+        records.write(16, &record[..8]);
         self.records += 1;
     }
 

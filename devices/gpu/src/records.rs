@@ -1,12 +1,11 @@
-//! The memory of a status blob, and the order in which it is written.
+//! The memory of a status blob or an event ring, and the order in which it is written.
 
 use std::sync::atomic::Ordering;
 
 use stile_core::{Errno, errno};
 use stile_host::{DmaBuf, Mapping};
-use stile_wire::sync::{StatusHeader, StatusRecord};
+use stile_wire::sync::Block;
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryMmap};
-use zerocopy::IntoBytes;
 
 use crate::buffer::{Buffer, page_bytes};
 use crate::seldom::warn_seldom;
@@ -14,17 +13,17 @@ use crate::seldom::warn_seldom;
 /// Offset of `head` in the header.
 const HEAD: u64 = 16;
 
-/// A status blob's memory. Records and header are aligned to their 64 bytes, so that each lies
+/// A status blob's or an event ring's memory. Records and header are aligned to their 64 bytes, so that each lies
 /// within a page.
 #[derive(Debug)]
-pub(crate) enum StatusMemory {
+pub(crate) enum Records {
     /// In a host buffer: the pages that hold it, and where it starts in them.
     Host { mapping: Mapping, start: u64 },
     /// In guest pages: those that hold it, in order.
     Guest { pieces: Vec<(GuestAddress, u64)> },
 }
 
-impl StatusMemory {
+impl Records {
     /// `size` bytes of `buffer` from `offset`.
     ///
     /// # Errors
@@ -49,8 +48,8 @@ impl StatusMemory {
         Ok(Self::Host { mapping, start })
     }
 
-    /// Zeroes the blob and writes its header.
-    pub(crate) fn write_header(&self, memory: &GuestMemoryMmap, header: &StatusHeader) {
+    /// Zeroes the memory and writes its header.
+    pub(crate) fn write_header(&self, memory: &GuestMemoryMmap, header: &Block) {
         let zeros = |bytes: u64| vec![0; usize::try_from(bytes).unwrap_or(0)];
         match self {
             Self::Host { mapping, start } => {
@@ -64,21 +63,19 @@ impl StatusMemory {
                 }
             }
         }
-        self.write(memory, 0, header.as_bytes());
+        self.write(memory, 0, header);
     }
 
     /// Writes a record so that a reader who checks `seq` before and after never takes a torn one.
-    pub(crate) fn write_record(
-        &self,
-        memory: &GuestMemoryMmap,
-        offset: u64,
-        record: &StatusRecord,
-    ) {
-        let body = record.as_bytes().get(8..).unwrap_or_default();
+    pub(crate) fn write_record(&self, memory: &GuestMemoryMmap, offset: u64, record: &Block) {
+        let Some((seq, body)) = record.split_first_chunk() else {
+            return;
+        };
+        let seq = u64::from_le_bytes(*seq);
         self.store(memory, offset, 0);
         self.write(memory, offset.saturating_add(8), body);
-        self.store(memory, offset, record.seq.get());
-        self.store(memory, HEAD, record.seq.get());
+        self.store(memory, offset, seq);
+        self.store(memory, HEAD, seq);
     }
 
     fn write(&self, memory: &GuestMemoryMmap, offset: u64, bytes: &[u8]) {
@@ -90,7 +87,7 @@ impl StatusMemory {
                 .is_some_and(|address| memory.write_slice(bytes, address).is_ok()),
         };
         if !done {
-            warn_seldom!(offset, "A status blob cannot be written");
+            warn_seldom!(offset, "A status blob or an event ring cannot be written");
         }
     }
 
@@ -108,7 +105,7 @@ impl StatusMemory {
         };
         std::sync::atomic::fence(Ordering::SeqCst);
         if !done {
-            warn_seldom!(offset, "A status blob cannot be written");
+            warn_seldom!(offset, "A status blob or an event ring cannot be written");
         }
     }
 
@@ -170,7 +167,12 @@ mod tests {
 
     #[test]
     fn head_is_where_the_header_has_it() {
-        let offset = std::mem::offset_of!(stile_wire::sync::StatusHeader, head);
-        assert_eq!(u64::try_from(offset).unwrap(), super::HEAD);
+        use stile_wire::sync::{EventHeader, StatusHeader};
+        for offset in [
+            std::mem::offset_of!(StatusHeader, head),
+            std::mem::offset_of!(EventHeader, head),
+        ] {
+            assert_eq!(u64::try_from(offset).unwrap(), super::HEAD);
+        }
     }
 }
