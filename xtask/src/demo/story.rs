@@ -23,6 +23,8 @@ pub(crate) struct Fence {
     pub(crate) done_ns: u64,
     /// When the guest's program saw its own kernel's fence signalled; `None` if it never did.
     pub(crate) seen_ns: Option<u64>,
+    /// When the guest's kernel signalled its fence, as it says itself; `None` if it never did.
+    pub(crate) fence_ns: Option<u64>,
     /// What the status blob says; 0 for success.
     pub(crate) errno: u32,
 }
@@ -48,9 +50,10 @@ pub(crate) struct Crossing<'a> {
     /// When the device could let the guest know: the work of this fence and of all before it on
     /// its ring was done.
     pub(crate) due_ns: u64,
-    /// The guest saw it before the host's work was done, by more than the clocks' error.
+    /// The guest's kernel signalled it before the host's work was done, by more than the clocks'
+    /// error.
     pub(crate) early: bool,
-    /// The guest saw it before one that came earlier on its ring.
+    /// The guest's kernel signalled it before one that came earlier on its ring.
     pub(crate) out_of_order: bool,
 }
 
@@ -93,10 +96,11 @@ impl Story {
     /// Each fence with what became of it, in the order of submission.
     pub(crate) fn crossings(&self) -> Vec<Crossing<'_>> {
         let mut crossings = Vec::new();
-        // Of each ring: when all its work so far was done, and when the guest saw the last of it.
+        // Of each ring: when all its work so far was done, and when the guest's last fence for it
+        // signalled.
         let mut rings: BTreeMap<u8, (u64, u64)> = BTreeMap::new();
         for fence in &self.fences {
-            let (due, seen) = rings.entry(fence.ring).or_default();
+            let (due, last) = rings.entry(fence.ring).or_default();
             *due = (*due).max(
                 fence
                     .signalled_ns
@@ -105,10 +109,10 @@ impl Story {
             );
             let early = fence
                 .signalled_ns
-                .zip(fence.seen_ns)
-                .is_some_and(|(signalled, seen)| seen + self.clock_error_ns < signalled);
-            let out_of_order = fence.seen_ns.is_some_and(|now| now < *seen);
-            *seen = (*seen).max(fence.seen_ns.unwrap_or(0));
+                .zip(fence.fence_ns)
+                .is_some_and(|(signalled, fence)| fence + self.clock_error_ns < signalled);
+            let out_of_order = fence.fence_ns.is_some_and(|now| now < *last);
+            *last = (*last).max(fence.fence_ns.unwrap_or(0));
             crossings.push(Crossing {
                 fence,
                 due_ns: *due,
@@ -169,6 +173,7 @@ pub(crate) mod tests {
             signalled_ns: Some(signalled * MS),
             done_ns: signalled * MS + 50_000,
             seen_ns: Some(seen * MS),
+            fence_ns: Some(seen * MS),
             errno: 0,
         }
     }
@@ -201,6 +206,7 @@ pub(crate) mod tests {
     fn a_fence_that_is_never_seen_is_lost() {
         let lost = Fence {
             seen_ns: None,
+            fence_ns: None,
             ..fence(1, 0, 400, 0)
         };
         let summary = story(vec![lost, fence(2, 0, 1, 2)]).summary();

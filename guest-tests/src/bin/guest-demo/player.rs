@@ -82,6 +82,8 @@ struct Running<'a> {
     tag: u32,
     /// When the guest's fence was seen signalled; `None` until then, or if it is lost.
     seen_ns: Option<u64>,
+    /// When the guest's kernel signalled it.
+    fence_ns: Option<u64>,
     over: bool,
     told: bool,
     fence: Option<Fence<'a>>,
@@ -134,7 +136,10 @@ impl<'a> Player<'a> {
             let done = done.clone();
             std::thread::spawn(move || {
                 let seen = pending.fence.wait(Some(LOST)).unwrap_or(false);
-                let _ = done.send((index, seen.then(now_ns)));
+                let seen = seen.then(now_ns);
+                // Of two fences, which thread ran first says nothing; the kernel's times do.
+                let signalled = pending.fence.timestamp_ns().ok().flatten();
+                let _ = done.send((index, seen, signalled));
             });
         }
         for one in &running {
@@ -143,7 +148,7 @@ impl<'a> Player<'a> {
             }
         }
         drop(done);
-        for (index, seen) in endings {
+        for (index, seen, signalled) in endings {
             if let Some(one) = running.get_mut(index) {
                 let mid = |ns| {
                     self.clock
@@ -151,6 +156,7 @@ impl<'a> Player<'a> {
                         .midpoint(self.clock.latest_ns(ns))
                 };
                 one.seen_ns = seen.map(mid);
+                one.fence_ns = signalled.map(mid);
                 one.over = true;
             }
             self.tell(teller, scene, &mut running)?;
@@ -216,6 +222,7 @@ impl<'a> Player<'a> {
             made_ns,
             tag: pending.tag(),
             seen_ns: None,
+            fence_ns: None,
             over: false,
             told: false,
             _blob: blob,
@@ -254,6 +261,7 @@ impl<'a> Player<'a> {
                 signalled_ns: record.and_then(|record| record.signalled_ns),
                 done_ns: record.map_or(0, |record| record.done_ns),
                 seen_ns: one.seen_ns,
+                fence_ns: one.fence_ns,
                 errno: record.map_or(0, |record| record.errno),
             })?;
         }

@@ -31,6 +31,7 @@ pub(crate) enum Line<'a> {
         signalled_ns: Option<u64>,
         done_ns: u64,
         seen_ns: Option<u64>,
+        fence_ns: Option<u64>,
         errno: u32,
     },
     /// That was all.
