@@ -159,6 +159,9 @@ pub enum Error {
         /// Size of the buffer or of its mapped part, in bytes.
         size: u64,
     },
+    /// A word in shared memory does not stay the same for as long as it takes to raise it.
+    #[error("Others change the word all the time, so that it cannot be raised.")]
+    Contended,
     /// An allocator was named that does not exist.
     #[error("{name:?} is no allocator. Use `udmabuf`, `heap[:NAME]` or `vgem[:NODE]`.")]
     UnknownAllocator {
@@ -188,6 +191,7 @@ impl Error {
             | Self::Misaligned { .. }
             | Self::UnknownAllocator { .. } => Errno::INVAL,
             Self::OutOfBounds { .. } => Errno::RANGE,
+            Self::Contended => Errno::AGAIN,
         }
     }
 

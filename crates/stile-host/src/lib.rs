@@ -64,7 +64,7 @@ pub use dma_buf::{DmaBuf, is_dma_buf};
 pub use dma_heap::DmaHeap;
 pub use drm::{DrmNode, NodeKind, drm_nodes};
 pub use error::{Error, Result};
-pub use mapping::Mapping;
+pub use mapping::{Mapping, raise_u64};
 pub use poll::poll_many;
 pub use rustix::io::Errno;
 pub use sync_file::{FenceInfo, Outcome, Status, SyncFile};

@@ -191,6 +191,22 @@ impl Mapping {
         Ok(())
     }
 
+    /// Raises 64 bits at `offset`, a multiple of 8, to `value` if they are below, and gives what they
+    /// were before. It is one step: what another program, a guest or a device stores at the same
+    /// time comes before or after, and is not lost between.
+    ///
+    /// Numbers are **little-endian**, as everybody else who counts in a buffer has them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`], [`Error::Misaligned`]; [`Error::Contended`] where others keep
+    /// changing the word, so that whoever must not wait does not.
+    pub fn raise_u64(&self, offset: usize, value: u64) -> Result<u64> {
+        // SAFETY: as in `load_u64`.
+        let word = unsafe { AtomicU64::from_ptr(self.word(offset, 8)?.cast().as_ptr()) };
+        raise_u64(word, value)
+    }
+
     /// Where a word of `size` bytes stands. The base is the start of a page, so that a multiple of
     /// `size` after it is aligned.
     fn word(&self, offset: usize, size: usize) -> Result<NonNull<u8>> {
@@ -227,6 +243,32 @@ impl Drop for Mapping {
         let unmapped = unsafe { rustix::mm::munmap(self.whole.as_ptr().cast(), self.whole_len) };
         debug_assert!(unmapped.is_ok(), "munmap of an own mapping cannot fail");
     }
+}
+
+/// How often [`raise_u64`] tries. A word that others change so often between two instructions is not
+/// being counted with.
+const TRIES: u32 = 1_000;
+
+/// Raises a little-endian word to `value` if it is below, and gives what it was before. See
+/// [`Mapping::raise_u64`].
+///
+/// # Errors
+///
+/// [`Error::Contended`].
+pub fn raise_u64(word: &AtomicU64, value: u64) -> Result<u64> {
+    let mut seen = word.load(Ordering::Acquire);
+    for _ in 0..TRIES {
+        let before = u64::from_le(seen);
+        if before >= value {
+            return Ok(before);
+        }
+        let raised = value.to_le();
+        match word.compare_exchange(seen, raised, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return Ok(before),
+            Err(now) => seen = now,
+        }
+    }
+    Err(Error::Contended)
 }
 
 /// How many of `len` bytes stand before the next multiple of eight.
@@ -294,6 +336,35 @@ fn wide(value: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_is_raised_and_never_lowered() {
+        let word = AtomicU64::new(5_u64.to_le());
+        assert_eq!(raise_u64(&word, 4), Ok(5));
+        assert_eq!(raise_u64(&word, 5), Ok(5));
+        assert_eq!(word.load(Ordering::Relaxed), 5_u64.to_le());
+        assert_eq!(raise_u64(&word, u64::MAX), Ok(5));
+        assert_eq!(raise_u64(&word, 0), Ok(u64::MAX));
+        assert_eq!(word.load(Ordering::Relaxed), u64::MAX);
+    }
+
+    #[test]
+    fn those_who_raise_a_word_together_raise_it_to_the_highest() {
+        let word = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let word = &word;
+                scope.spawn(move || {
+                    for round in 0..20_000 {
+                        let value = round * 4 + thread;
+                        raise_u64(word, value).unwrap();
+                        assert!(u64::from_le(word.load(Ordering::Relaxed)) >= value);
+                    }
+                });
+            }
+        });
+        assert_eq!(u64::from_le(word.load(Ordering::Relaxed)), 20_000 * 4 - 1);
+    }
 
     #[test]
     fn words_start_at_a_multiple_of_eight() {

@@ -43,6 +43,27 @@ fn words_stand_among_the_bytes() {
 }
 
 #[test]
+fn a_counter_is_raised_through_one_mapping_and_seen_through_another() {
+    for (source, buffer) in buffers() {
+        let (one, other) = (buffer.map(0..SIZE).unwrap(), buffer.map(0..SIZE).unwrap());
+        one.write(24, &7_u64.to_le_bytes()).unwrap();
+        assert_eq!(other.raise_u64(24, 7), Ok(7), "{source}");
+        assert_eq!(other.raise_u64(24, 1 << 40), Ok(7), "{source}");
+        let mut bytes = [0; 8];
+        one.read(24, &mut bytes).unwrap();
+        assert_eq!(bytes, (1_u64 << 40).to_le_bytes(), "{source}");
+        let end = usize::try_from(SIZE).unwrap();
+        for offset in [end, end - 4, usize::MAX - 7] {
+            assert!(one.raise_u64(offset, 1).is_err(), "{source}, {offset}");
+        }
+        assert!(matches!(
+            one.raise_u64(12, 1),
+            Err(Error::Misaligned { .. })
+        ));
+    }
+}
+
+#[test]
 fn nothing_outside_is_touched() {
     let mapping = buffer().map(0..4096).unwrap();
     assert_eq!(mapping.len(), 4096);
