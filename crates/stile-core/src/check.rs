@@ -24,6 +24,7 @@ impl<H: Host> Device<H> {
         self.check_fences()?;
         self.check_timelines()?;
         self.check_contexts()?;
+        self.check_events()?;
         self.check_blobs()?;
         self.check_quotas()
     }

@@ -6,6 +6,7 @@ use stile_wire::gpu::{Command, Request, Response, ResponseError, Timeline};
 use stile_wire::sync::{CAPSET_ID, MAX_RINGS};
 
 use crate::device::{Device, to_usize};
+use crate::events::Inbox;
 use crate::fence::{Fences, TimelineKey};
 use crate::host::Host;
 use crate::slab::Key;
@@ -30,6 +31,7 @@ pub(crate) struct Context<F, R> {
     pub(crate) cookies: BTreeMap<u64, Cookie<F>>,
     pub(crate) resources: BTreeSet<u32>,
     pub(crate) status: Option<Status<R>>,
+    pub(crate) inbox: Inbox<R>,
     rings: BTreeMap<u8, TimelineKey>,
 }
 
@@ -41,6 +43,7 @@ impl<F, R> Context<F, R> {
             cookies: BTreeMap::new(),
             resources: BTreeSet::new(),
             status: None,
+            inbox: Inbox::new(),
             rings: BTreeMap::new(),
         }
     }
@@ -106,11 +109,14 @@ impl<H: Host> Device<H> {
         Response::Ok
     }
 
-    pub(crate) fn destroy_context(&mut self, ctx_id: u32) {
+    pub(crate) fn destroy_context(&mut self, host: &mut H, ctx_id: u32) {
         let Some(mut context) = self.contexts.remove(&ctx_id) else {
             return;
         };
         context.close(&mut self.fences);
+        for awaited in self.events.close(context.inbox) {
+            self.disarm(host, awaited);
+        }
         let cookies = u32::try_from(context.cookies.len()).unwrap_or(u32::MAX);
         self.cookies = self.cookies.saturating_sub(cookies);
         for resource_id in context.resources {
@@ -170,6 +176,7 @@ impl<H: Host> Device<H> {
             return Response::Err(ResponseError::InvalidResourceId);
         }
         context.detach(resource_id);
+        self.events.detach(&mut context.inbox, resource_id);
         if let Some(blob) = self.blobs.get_mut(&resource_id) {
             blob.contexts.remove(&ctx_id);
         }

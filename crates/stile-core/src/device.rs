@@ -16,6 +16,7 @@ use crate::answer::{Answer, Chain, to_malformed};
 use crate::blob::Blob;
 use crate::context::Context;
 use crate::counters::Counters;
+use crate::events::Events;
 use crate::fence::{FenceKey, Fences, Submitted, TimelineKey};
 use crate::host::{Host, JobId, WaitId, errno};
 use crate::job::{DueJob, Errand, Job, Promise};
@@ -45,6 +46,7 @@ pub struct Device<H: Host> {
     pub(crate) waits: Slab<Wait>,
     pub(crate) jobs: Slab<Job>,
     pub(crate) due_jobs: List<DueJob>,
+    pub(crate) events: Events,
     pub(crate) region: Region,
     pub(crate) counters: Counters,
     /// Cookies of all contexts.
@@ -81,6 +83,7 @@ impl<H: Host> Device<H> {
             waits: Slab::new(),
             jobs: Slab::new(),
             due_jobs: List::default(),
+            events: Events::new(),
             region: Region::default(),
             counters: Counters::default(),
             cookies: 0,
@@ -141,7 +144,8 @@ impl<H: Host> Device<H> {
         let fence = self.fences.next_deadline_ns();
         let job = self.due_jobs.first().and_then(|job| self.jobs.get(job));
         let job = job.and_then(Job::deadline_ns);
-        fence.into_iter().chain(job).min()
+        let event = self.events.next_deadline_ns();
+        fence.into_iter().chain(job).chain(event).min()
     }
 
     /// When the guest is answered whatever becomes of a command that is taken up at `now_ns`.
@@ -152,6 +156,11 @@ impl<H: Host> Device<H> {
     /// Takes up one command: the device-readable bytes of a chain. It is answered now or later,
     /// by exactly one [`Host::reply`].
     pub fn submit(&mut self, host: &mut H, now_ns: u64, chain: Chain, bytes: &[u8]) {
+        self.take_up(host, now_ns, chain, bytes);
+        self.end_event_waits(host, now_ns);
+    }
+
+    fn take_up(&mut self, host: &mut H, now_ns: u64, chain: Chain, bytes: &[u8]) {
         let Ok(request) = Request::decode(bytes) else {
             let response = Response::Err(to_malformed(Malformed::Short));
             return self.reply(
@@ -203,7 +212,7 @@ impl<H: Host> Device<H> {
                 // The answer is queued before its own ring is closed.
                 let response = self.known_context(request.ctx_id);
                 self.finish(host, &turn, response);
-                self.destroy_context(request.ctx_id);
+                self.destroy_context(host, request.ctx_id);
             }
             Ok(command) => {
                 if let Some(response) = self.dispatch(host, &turn, command) {
@@ -393,6 +402,7 @@ impl<H: Host> Device<H> {
         self.due_jobs = List::default();
         self.fences.clear();
         self.contexts.clear();
+        self.events.clear();
         for (resource_id, blob) in core::mem::take(&mut self.blobs) {
             host.unpublish(resource_id);
             if let Some(uuid) = blob.uuid {

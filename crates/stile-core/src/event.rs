@@ -105,9 +105,11 @@ impl<H: Host> Device<H> {
         }
     }
 
-    /// Ends what has a deadline that has passed: fences, and commands without one that wait for the
+    /// Ends what has a deadline that has passed: watches for events, fences, and commands without one that wait for the
     /// front end.
     pub fn tick(&mut self, host: &mut H, now_ns: u64) {
+        self.end_overdue_watches(host, now_ns);
+        self.end_event_waits(host, now_ns);
         self.end_overdue_fences(host, now_ns);
         self.end_overdue_commands(host, now_ns);
     }
@@ -174,9 +176,13 @@ impl<H: Host> Device<H> {
         }
         if let Some(context) = self.contexts.get_mut(&wait.subject.ctx_id)
             && context.serial == wait.ctx_serial
-            && let Some(status) = &mut context.status
         {
-            status.write(host, &wait.subject, &ending);
+            if wait.kind == Kind::Event {
+                context.inbox.wait_ended(id.0);
+            }
+            if let Some(status) = &mut context.status {
+                status.write(host, &wait.subject, &ending);
+            }
         }
         if let Some(fence) = wait.fence {
             self.wait_ended(host, fence);

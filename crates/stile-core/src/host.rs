@@ -162,6 +162,9 @@ pub trait Host {
     /// order, then the header's `head`, likewise.
     fn write_record(&mut self, records: &mut Self::Records, offset: u64, record: &Block);
 
+    /// Stores an event ring's `overflow`.
+    fn write_overflow(&mut self, records: &mut Self::Records, overflow: u64);
+
     /// Maps a whole buffer into the hostmem region. The place is free once what was asked before
     /// is done: the front end is asked for one thing after the other, in the order of the calls.
     ///

@@ -17,6 +17,7 @@ mod context;
 mod counters;
 mod device;
 mod event;
+mod events;
 pub mod fence;
 mod host;
 mod job;

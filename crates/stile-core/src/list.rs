@@ -42,15 +42,19 @@ pub(crate) struct List<Tag> {
 
 impl<Tag> Default for List<Tag> {
     fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<Tag> List<Tag> {
+    pub(crate) const fn new() -> Self {
         Self {
             first: None,
             last: None,
             tag: core::marker::PhantomData,
         }
     }
-}
 
-impl<Tag> List<Tag> {
     pub(crate) const fn first(&self) -> Option<Key> {
         self.first
     }

@@ -74,6 +74,7 @@ impl<H: Host> Device<H> {
         for ctx_id in &blob.contexts {
             if let Some(context) = self.contexts.get_mut(ctx_id) {
                 context.detach(resource_id);
+                self.events.detach(&mut context.inbox, resource_id);
             }
         }
         self.host_bytes = self.host_bytes.saturating_sub(blob.host_bytes());

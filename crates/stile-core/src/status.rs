@@ -7,7 +7,7 @@ use stile_wire::sync::{
 
 use crate::host::{Errno, Host, errno};
 
-/// The longest status blob, in bytes.
+/// The longest status blob or event ring, in bytes.
 const MAX_BYTES: u64 = 64 << 10;
 
 /// What an operation's record will say beside its result, and whose status blob it goes to.
@@ -31,6 +31,36 @@ pub(crate) struct Ending {
     pub(crate) done_ns: u64,
 }
 
+/// Where the memory of a status blob or an event ring is to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) resource_id: u32,
+    /// Bytes from the start of the blob.
+    pub(crate) offset: u64,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Bytes of the blob.
+    pub(crate) blob_size: u64,
+}
+
+impl Place {
+    /// How many records fit.
+    ///
+    /// # Errors
+    /// `EINVAL` for a place that does not.
+    pub(crate) fn capacity(&self) -> Result<u64, Errno> {
+        let end = self.offset.checked_add(self.size);
+        let inside = end.is_some_and(|end| end <= self.blob_size);
+        let capacity = capacity(self.size);
+        let fits = inside && self.offset.is_multiple_of(RECORD_BYTES) && self.size <= MAX_BYTES;
+        if fits && capacity > 0 {
+            Ok(capacity)
+        } else {
+            Err(errno::EINVAL)
+        }
+    }
+}
+
 /// A bound status blob.
 #[derive(Debug)]
 pub(crate) struct Status<R> {
@@ -45,20 +75,11 @@ impl<R> Status<R> {
     /// Checks the place, asks the host for its memory and writes the header.
     pub(crate) fn bind<H: Host<Records = R>>(
         host: &mut H,
-        resource_id: u32,
         buffer: &H::Buffer,
-        buffer_size: u64,
-        offset: u64,
-        size: u64,
+        place: &Place,
     ) -> Result<Self, Errno> {
-        let inside = offset
-            .checked_add(size)
-            .is_some_and(|end| end <= buffer_size);
-        let capacity = capacity(size);
-        if !inside || !offset.is_multiple_of(RECORD_BYTES) || capacity == 0 || size > MAX_BYTES {
-            return Err(errno::EINVAL);
-        }
-        let mut memory = host.records(buffer, offset, size)?;
+        let capacity = place.capacity()?;
+        let mut memory = host.records(buffer, place.offset, place.size)?;
         let header = StatusHeader {
             magic: STATUS_MAGIC.into(),
             version: STATUS_VERSION.into(),
@@ -69,7 +90,7 @@ impl<R> Status<R> {
         };
         host.write_header(&mut memory, &header.to_block());
         Ok(Self {
-            resource_id,
+            resource_id: place.resource_id,
             memory,
             capacity,
             last_seq: 0,

@@ -14,6 +14,8 @@ pub(crate) enum OfFence {}
 pub(crate) enum Kind {
     /// A watched host fence: [`crate::Device::signalled`], [`crate::Device::watch_failed`].
     Fence,
+    /// An event in the context's ring, or the ring's end.
+    Event,
 }
 
 impl Kind {
@@ -21,6 +23,7 @@ impl Kind {
     pub(crate) fn stop<H: Host>(self, host: &mut H, id: WaitId) {
         match self {
             Self::Fence => host.unwatch(id),
+            Self::Event => {}
         }
     }
 }

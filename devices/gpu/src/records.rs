@@ -12,6 +12,8 @@ use crate::seldom::warn_seldom;
 
 /// Offset of `head` in the header.
 const HEAD: u64 = 16;
+/// Offset of `overflow` in the header of an event ring.
+const OVERFLOW: u64 = 24;
 
 /// A status blob's or an event ring's memory. Records and header are aligned to their 64 bytes, so that each lies
 /// within a page.
@@ -76,6 +78,11 @@ impl Records {
         self.write(memory, offset.saturating_add(8), body);
         self.store(memory, offset, seq);
         self.store(memory, HEAD, seq);
+    }
+
+    /// Stores an event ring's `overflow`.
+    pub(crate) fn write_overflow(&self, memory: &GuestMemoryMmap, overflow: u64) {
+        self.store(memory, OVERFLOW, overflow);
     }
 
     fn write(&self, memory: &GuestMemoryMmap, offset: u64, bytes: &[u8]) {
@@ -166,13 +173,14 @@ mod tests {
     }
 
     #[test]
-    fn head_is_where_the_header_has_it() {
+    fn head_and_overflow_are_where_the_headers_have_them() {
         use stile_wire::sync::{EventHeader, StatusHeader};
-        for offset in [
-            std::mem::offset_of!(StatusHeader, head),
-            std::mem::offset_of!(EventHeader, head),
+        for (offset, expected) in [
+            (std::mem::offset_of!(StatusHeader, head), super::HEAD),
+            (std::mem::offset_of!(EventHeader, head), super::HEAD),
+            (std::mem::offset_of!(EventHeader, overflow), super::OVERFLOW),
         ] {
-            assert_eq!(u64::try_from(offset).unwrap(), super::HEAD);
+            assert_eq!(u64::try_from(offset).unwrap(), expected);
         }
     }
 }

@@ -145,6 +145,10 @@ impl Host for Shell {
         records.write_record(&self.memory, offset, record);
     }
 
+    fn write_overflow(&mut self, records: &mut Records, overflow: u64) {
+        records.write_overflow(&self.memory, overflow);
+    }
+
     fn map(&mut self, job: JobId, buffer: &Buffer, offset: u64, size: u64) -> Result<(), Errno> {
         let buffer = Arc::clone(buffer.dma_buf()?);
         self.channel.send(Request::Map {

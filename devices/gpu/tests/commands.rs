@@ -21,7 +21,7 @@ use stile_wire::gpu::layout::{
     ResourceFlush, SetScanout, SetScanoutBlob, Transfer3d, TransferToHost2d, UpdateCursor,
 };
 use stile_wire::gpu::types::*;
-use stile_wire::sync::{CAPSET_ID, Capset};
+use stile_wire::sync::{CAPSET_ID, Capset, OpCode};
 use zerocopy::FromZeros;
 
 fn daemon() -> Daemon {
@@ -53,7 +53,19 @@ fn the_capset_is_stile_sync_and_there_is_one() {
     let capset_body: Capset = answer.body();
     assert_eq!(capset_body.version.get(), 1);
     assert_eq!(capset_body.size.get(), 80);
-    assert_eq!(capset_body.operations.get(), 0x3f);
+    let offered = [
+        OpCode::Export,
+        OpCode::Import,
+        OpCode::Merge,
+        OpCode::Wait,
+        OpCode::Drop,
+        OpCode::Status,
+        OpCode::Events,
+        OpCode::EventWait,
+        OpCode::Cancel,
+    ];
+    let offered = offered.iter().fold(0, |mask, op| mask | op.bit());
+    assert_eq!(capset_body.operations.get(), offered);
     assert_eq!(capset_body.max_rings.get(), 64);
     assert_eq!(capset_body.fence_deadline_ms.get(), 10_000);
     vm.expect(&capset(CAPSET_ID, 0), RESP_OK_CAPSET);

@@ -1,5 +1,6 @@
 //! SUBMIT_3D: the stile-sync operations, in their order.
 
+mod event;
 mod sync_file;
 
 use stile_wire::gpu::{Response, ResponseError};
@@ -9,7 +10,7 @@ use crate::answer::to_refused;
 use crate::device::{Device, Turn, to_usize};
 use crate::host::{Errno, Host, errno};
 use crate::list::{Link, List};
-use crate::status::{Ending, Status, Subject};
+use crate::status::{Ending, Place, Status, Subject};
 use crate::wait::{Kind, OfFence, Wait};
 
 /// The operations that a device knows; what the host cannot do is not offered.
@@ -21,6 +22,9 @@ pub(crate) fn supported() -> u64 {
         OpCode::Wait,
         OpCode::Drop,
         OpCode::Status,
+        OpCode::Events,
+        OpCode::EventWait,
+        OpCode::Cancel,
     ]
     .into_iter()
     .fold(0, |mask, op| mask | op.bit())
@@ -175,6 +179,13 @@ impl<H: Host> Device<H> {
                 offset,
                 size,
             } => self.bind_status(host, turn, resource_id, offset, size),
+            Op::Events {
+                resource_id,
+                offset,
+                size,
+            } => self.bind_events(host, turn, resource_id, offset, size),
+            Op::EventWait { seen } => self.event_wait(host, turn, subject, started, seen),
+            Op::Cancel { event } => self.cancel(host, turn, event),
             _ => Err(errno::ENOSYS),
         }
     }
@@ -198,7 +209,13 @@ impl<H: Host> Device<H> {
         let blob = attached(context.resources.contains(&resource_id), || {
             self.blobs.get(&resource_id)
         })?;
-        let status = Status::bind(host, resource_id, &blob.buffer, blob.size, offset, size)?;
+        let place = Place {
+            resource_id,
+            offset,
+            size,
+            blob_size: blob.size,
+        };
+        let status = Status::bind(host, &blob.buffer, &place)?;
         context.status = Some(status);
         Ok(Done::Now)
     }

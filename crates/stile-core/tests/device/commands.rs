@@ -287,6 +287,9 @@ fn the_capset_says_what_the_limits_are() {
         OpCode::Wait,
         OpCode::Drop,
         OpCode::Status,
+        OpCode::Events,
+        OpCode::EventWait,
+        OpCode::Cancel,
     ];
     let offered = offered.iter().fold(0, |mask, op| mask | op.bit());
     let expected = Capset {

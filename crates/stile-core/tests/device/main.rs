@@ -11,6 +11,7 @@
 mod anything;
 mod blobs;
 mod commands;
+mod events;
 mod fences;
 mod life;
 mod model;

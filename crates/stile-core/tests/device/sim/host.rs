@@ -330,6 +330,10 @@ impl Host for Sim {
         self.records += 1;
     }
 
+    fn write_overflow(&mut self, records: &mut Records, overflow: u64) {
+        records.write(24, &overflow.to_le_bytes());
+    }
+
     fn map(&mut self, job: JobId, _: &Buffer, offset: u64, size: u64) -> Result<(), Errno> {
         self.may_fail()?;
         assert!(
