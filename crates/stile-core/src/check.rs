@@ -6,6 +6,7 @@ use crate::blob::Mapping;
 use crate::device::{Device, to_usize};
 use crate::host::Host;
 use crate::job::{Errand, Promise};
+use crate::wait::Kind;
 
 /// What is wrong with a device.
 type Checked = Result<(), &'static str>;
@@ -37,12 +38,19 @@ impl<H: Host> Device<H> {
         let mut promised: usize = 0;
         for fence in self.fences.seen()? {
             let of_fence = fence.answer.waits.check(&self.waits)?;
+            let timeline = self
+                .fences
+                .timeline(fence.key)
+                .ok_or("A fence is on no timeline")?;
+            let is_head = self.fences.head(timeline) == Some(fence.key);
             for wait in &of_fence {
                 let wait = self.waits.get(*wait).ok_or("A fence's wait is gone")?;
                 hold(
                     wait.fence == Some(fence.key),
                     "A wait is another fence's as well",
                 )?;
+                let polls = matches!(wait.kind, Kind::Poll { .. });
+                hold(!(is_head && polls), "A POLL could start and does not")?;
             }
             let mut expected = of_fence.len();
             if let Some(job) = fence.answer.job {

@@ -6,7 +6,7 @@ use stile_wire::sync::{OpCode, RecordFlags};
 
 use crate::answer::Answer;
 use crate::device::Device;
-use crate::fence::FenceKey;
+use crate::fence::{FenceKey, TimelineKey};
 use crate::host::{Errno, Host, JobId, Outcome, WaitId, errno};
 use crate::job::Promise;
 use crate::status::Ending;
@@ -14,7 +14,7 @@ use crate::wait::{Kind, Wait};
 
 impl<H: Host> Device<H> {
     /// A watched host fence has signalled. `fresh` says that it was found signalled when the watch
-    /// began: then an EXPORT has nothing to learn from it.
+    /// began: then an EXPORT or POLL has nothing to learn from it.
     pub fn signalled(&mut self, host: &mut H, now_ns: u64, id: WaitId, fresh: bool) {
         let Some(wait) = self.watched(id) else {
             self.counters.late_signals = self.counters.late_signals.saturating_add(1);
@@ -24,7 +24,8 @@ impl<H: Host> Device<H> {
             .contexts
             .get(&wait.subject.ctx_id)
             .is_some_and(|context| context.serial == wait.ctx_serial && context.status.is_some());
-        let idle = fresh && wait.subject.cmd == OpCode::Export.code();
+        let of_buffer = [OpCode::Export.code(), OpCode::Poll.code()].contains(&wait.subject.cmd);
+        let idle = fresh && of_buffer;
         let Outcome {
             error,
             signalled_ns,
@@ -38,16 +39,13 @@ impl<H: Host> Device<H> {
         } else {
             RecordFlags::empty()
         };
-        self.end_wait(
-            host,
-            id,
-            Ending {
-                error,
-                flags,
-                signalled_ns,
-                done_ns: now_ns,
-            },
-        );
+        let ending = Ending {
+            error,
+            flags,
+            signalled_ns,
+            done_ns: now_ns,
+        };
+        self.end_wait(host, id, &ending);
     }
 
     /// A watch could not be kept up: its operation is refused after all, and leaves nothing behind.
@@ -71,7 +69,7 @@ impl<H: Host> Device<H> {
             signalled_ns: 0,
             done_ns: now_ns,
         };
-        self.end_wait(host, id, ending);
+        self.end_wait(host, id, &ending);
     }
 
     /// A wait for a watched host fence, if there is one of that name.
@@ -80,7 +78,7 @@ impl<H: Host> Device<H> {
     }
 
     /// The front end has done a job, or could not.
-    pub fn job_done(&mut self, host: &mut H, id: JobId, result: Result<(), Errno>) {
+    pub fn job_done(&mut self, host: &mut H, now_ns: u64, id: JobId, result: Result<(), Errno>) {
         if self
             .jobs
             .get(id.0)
@@ -100,7 +98,7 @@ impl<H: Host> Device<H> {
                     parked.answer.response = response;
                     parked.job = None;
                 }
-                self.wait_ended(host, key);
+                self.end_job(host, now_ns, key);
             }
         }
     }
@@ -128,7 +126,7 @@ impl<H: Host> Device<H> {
                     signalled_ns: 0,
                     done_ns: now_ns,
                 };
-                self.end_wait(host, WaitId(wait), ending);
+                self.end_wait(host, WaitId(wait), &ending);
             }
             if let Some(parked) = self.fences.answer_mut(key)
                 && let Some(job) = parked.job.take()
@@ -137,7 +135,7 @@ impl<H: Host> Device<H> {
                 if let Some(job) = self.jobs.get_mut(job) {
                     job.promise = Promise::Nobody;
                 }
-                self.wait_ended(host, key);
+                self.end_job(host, now_ns, key);
             }
         }
     }
@@ -159,17 +157,26 @@ impl<H: Host> Device<H> {
         }
     }
 
-    /// Ends one wait: its record, what the host does for it, and its fence if it was the last.
-    pub(crate) fn end_wait(&mut self, host: &mut H, id: WaitId, ending: Ending) {
-        let Some(fence) = self.waits.get(id.0).map(|wait| wait.fence) else {
-            return;
-        };
+    /// Ends one wait, and what that ends.
+    pub(crate) fn end_wait(&mut self, host: &mut H, id: WaitId, ending: &Ending) {
+        if let Some(timeline) = self.close_wait(host, id, ending) {
+            self.advance(host, ending.done_ns, timeline);
+        }
+    }
+
+    /// Ends one wait: its record, and what the host does for it. If it was the last of its fence,
+    /// the fence's timeline is to be advanced.
+    pub(crate) fn close_wait(
+        &mut self,
+        host: &mut H,
+        id: WaitId,
+        ending: &Ending,
+    ) -> Option<TimelineKey> {
+        let fence = self.waits.get(id.0)?.fence;
         if let Some(parked) = fence.and_then(|fence| self.fences.answer_mut(fence)) {
             parked.waits.remove(&mut self.waits, id.0);
         }
-        let Some(wait) = self.waits.remove(id.0) else {
-            return;
-        };
+        let wait = self.waits.remove(id.0)?;
         wait.kind.stop(host, id);
         if ending.error.is_some() {
             self.counters.operations_failed = self.counters.operations_failed.saturating_add(1);
@@ -181,21 +188,36 @@ impl<H: Host> Device<H> {
                 context.inbox.wait_ended(id.0);
             }
             if let Some(status) = &mut context.status {
-                status.write(host, &wait.subject, &ending);
+                status.write(host, &wait.subject, ending);
             }
         }
-        if let Some(fence) = wait.fence {
-            self.wait_ended(host, fence);
+        self.wait_ended(fence?)
+    }
+
+    /// A fence's job has ended.
+    fn end_job(&mut self, host: &mut H, now_ns: u64, key: FenceKey) {
+        if let Some(timeline) = self.wait_ended(key) {
+            self.advance(host, now_ns, timeline);
         }
     }
 
-    fn wait_ended(&mut self, host: &mut H, key: FenceKey) {
-        let Some(timeline) = self.fences.timeline(key) else {
-            return;
-        };
-        if self.fences.wait_ended(key) {
+    /// One thing that a fence waits for has ended. If it was the last, the timeline is given that
+    /// is to be advanced.
+    fn wait_ended(&mut self, key: FenceKey) -> Option<TimelineKey> {
+        let timeline = self.fences.timeline(key)?;
+        self.fences.wait_ended(key).then_some(timeline)
+    }
+
+    /// Answers what can leave a timeline, and starts what has waited for its turn.
+    fn advance(&mut self, host: &mut H, now_ns: u64, timeline: TimelineKey) {
+        loop {
+            let mut left = false;
             while let Some(parked) = self.fences.pop_replied(timeline) {
                 self.reply(host, parked.answer);
+                left = true;
+            }
+            if !left || !self.start_polls(host, now_ns, timeline) {
+                return;
             }
         }
     }

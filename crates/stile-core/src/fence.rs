@@ -264,6 +264,11 @@ impl<A> Fences<A> {
         self.fences.get_mut(key.0).map(|fence| &mut fence.answer)
     }
 
+    /// The fence that is the next to leave; `None` for a timeline without fences.
+    pub fn head(&self, key: TimelineKey) -> Option<FenceKey> {
+        self.timelines.get(key.0)?.queue.first().map(FenceKey)
+    }
+
     /// Takes the head of the timeline if it is signalled. To be called until it gives `None`.
     pub fn pop_replied(&mut self, key: TimelineKey) -> Option<A> {
         let timeline = self.timelines.get_mut(key.0)?;

@@ -131,8 +131,8 @@ pub trait Host {
     /// The kernel's errno.
     fn merge(&mut self, first: &Self::Fence, second: &Self::Fence) -> Result<Self::Fence, Errno>;
 
-    /// Calls [`crate::Device::signalled`] once `fence` has signalled, at the soonest after this
-    /// command. The watch is independent of the fence's owner.
+    /// Calls [`crate::Device::signalled`] once `fence` has signalled, at the soonest after the call
+    /// of the device that asks for it. The watch is independent of the fence's owner.
     ///
     /// # Errors
     /// The host's errno; then there is no watch.

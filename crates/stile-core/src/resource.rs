@@ -152,7 +152,7 @@ impl<H: Host> Device<H> {
             .get(&resource_id)
             .map_or(Ok(()), |blob| host.map(job, &blob.buffer, offset, size));
         if let Err(error) = started {
-            self.job_done(host, job, Err(error));
+            self.job_done(host, turn.now_ns, job, Err(error));
         }
         None
     }

@@ -1,5 +1,7 @@
 //! A wait: an operation that has begun and not ended.
 
+use stile_wire::sync::Access;
+
 use crate::fence::FenceKey;
 use crate::host::{Host, WaitId};
 use crate::list::{Link, Linked};
@@ -14,6 +16,12 @@ pub(crate) enum OfFence {}
 pub(crate) enum Kind {
     /// A watched host fence: [`crate::Device::signalled`], [`crate::Device::watch_failed`].
     Fence,
+    /// A POLL that has not started: its fence's turn.
+    Poll {
+        /// The blob's serial; its id stands in the subject.
+        blob: u64,
+        access: Access,
+    },
     /// An event in the context's ring, or the ring's end.
     Event,
 }
@@ -23,6 +31,7 @@ impl Kind {
     pub(crate) fn stop<H: Host>(self, host: &mut H, id: WaitId) {
         match self {
             Self::Fence => host.unwatch(id),
+            Self::Poll { .. } => {}
             Self::Event => {}
         }
     }

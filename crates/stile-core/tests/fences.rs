@@ -280,6 +280,10 @@ impl Life {
             .filter(|fence| !fence.left && fence.open_waits > 0);
         let next = waiting.map(|fence| fence.deadline).min();
         assert_eq!(self.fences.next_deadline_ns(), next);
+        for (key, naive) in self.keys.iter().zip(&self.timelines) {
+            let head = naive.queue.first().map(|nth| self.fence_keys[*nth]);
+            assert_eq!(self.fences.head(*key), head);
+        }
         for (key, fence) in self.fence_keys.iter().zip(&mut self.naive) {
             let mut answer = fence.answer;
             let there = (!fence.left).then_some(&mut answer);

@@ -114,6 +114,10 @@ impl Machine {
                 }
             }
         }
+        if live {
+            // What has ended may have let a POLL start.
+            self.settle();
+        }
         self.publish();
         self.shell.reactor.bury();
         if let Some(deadline) = self.device.next_deadline_ns().filter(|_| live) {
@@ -125,7 +129,7 @@ impl Machine {
     /// Tells the device which of its jobs the front end has done.
     fn finish_jobs(&mut self) {
         for (job, result) in self.shell.channel.results() {
-            self.device.job_done(&mut self.shell, job, result);
+            self.device.job_done(&mut self.shell, now_ns(), job, result);
         }
     }
 
@@ -230,21 +234,24 @@ impl Machine {
         Next::Some(now)
     }
 
-    /// Finds out which of the new watches are signalled already, and tells the device.
+    /// Finds out which of the new watches are signalled already, and tells the device, which may
+    /// watch more because of that: the POLLs of the fences behind.
     fn settle(&mut self) {
-        self.shell
-            .reactor
-            .settle(&mut self.signalled, &mut self.failed);
-        if self.signalled.is_empty() && self.failed.is_empty() {
-            return;
-        }
-        let now = now_ns();
-        for wait in self.signalled.drain(..) {
-            self.device.signalled(&mut self.shell, now, wait, true);
-        }
-        for (wait, error) in self.failed.drain(..) {
-            let error = crate::shell::to_wire(error);
-            self.device.watch_failed(&mut self.shell, now, wait, error);
+        loop {
+            self.shell
+                .reactor
+                .settle(&mut self.signalled, &mut self.failed);
+            if self.signalled.is_empty() && self.failed.is_empty() {
+                return;
+            }
+            let now = now_ns();
+            for wait in self.signalled.drain(..) {
+                self.device.signalled(&mut self.shell, now, wait, true);
+            }
+            for (wait, error) in self.failed.drain(..) {
+                let error = crate::shell::to_wire(error);
+                self.device.watch_failed(&mut self.shell, now, wait, error);
+            }
         }
     }
 

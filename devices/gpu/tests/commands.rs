@@ -60,6 +60,7 @@ fn the_capset_is_stile_sync_and_there_is_one() {
         OpCode::Wait,
         OpCode::Drop,
         OpCode::Status,
+        OpCode::Poll,
         OpCode::Events,
         OpCode::EventWait,
         OpCode::Cancel,

@@ -18,7 +18,7 @@ use stile_frontend::status::StatusBlob;
 use stile_frontend::{Daemon, Options, Piece, Plan, Vm};
 use stile_wire::gpu::types::*;
 use stile_wire::sync::{
-    Access, CAPSET_ID, encode_drop, encode_export, encode_import, encode_merge, encode_status,
+    Access, CAPSET_ID, Op, encode_drop, encode_export, encode_import, encode_merge, encode_status,
     encode_wait,
 };
 
@@ -97,6 +97,14 @@ fn the_header_says_where_the_records_are() {
     assert_eq!(status.header(&vm.ram).head.get(), 1);
 }
 
+fn poll(resource_id: u32, access: Access) -> Vec<u8> {
+    let op = Op::Poll {
+        resource_id,
+        access,
+    };
+    op.encode(0, 0).to_vec()
+}
+
 #[test]
 fn every_fault_has_its_errno() {
     let daemon = daemon();
@@ -164,7 +172,9 @@ fn every_fault_has_its_errno() {
             EINVAL,
         ),
         ("reserved", reserved.into(), EINVAL),
-        ("unknown code", [0x86, 0, 8, 0, 0, 0, 0, 0].into(), ENOSYS),
+        ("poll, no fence", poll(2, rw), EINVAL),
+        ("poll, access 0", poll(2, no_access), EINVAL),
+        ("unknown code", [0xbf, 0, 8, 0, 0, 0, 0, 0].into(), ENOSYS),
         ("cross-domain's", [4, 0, 8, 0, 0, 0, 0, 0].into(), ENOSYS),
         ("wrong size", [0x80, 0, 8, 0, 0, 0, 0, 0].into(), EINVAL),
     ];

@@ -48,7 +48,7 @@ impl<H: Host> Device<H> {
                 signalled_ns: 0,
                 done_ns: now_ns,
             };
-            self.end_wait(host, WaitId(wait), ending);
+            self.end_wait(host, WaitId(wait), &ending);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! SUBMIT_3D: the stile-sync operations, in their order.
 
 mod event;
+mod poll;
 mod sync_file;
 
 use stile_wire::gpu::{Response, ResponseError};
@@ -22,6 +23,7 @@ pub(crate) fn supported() -> u64 {
         OpCode::Wait,
         OpCode::Drop,
         OpCode::Status,
+        OpCode::Poll,
         OpCode::Events,
         OpCode::EventWait,
         OpCode::Cancel,
@@ -179,6 +181,7 @@ impl<H: Host> Device<H> {
                 offset,
                 size,
             } => self.bind_status(host, turn, resource_id, offset, size),
+            Op::Poll { access, .. } => self.poll(host, turn, subject, started, access),
             Op::Events {
                 resource_id,
                 offset,

@@ -79,7 +79,7 @@ proptest! {
         device.tick(&mut sim, now_ns + 10 * SECOND_NS);
         let mut nth = 0;
         while let Some((job, _)) = sim.jobs.get(nth).copied() {
-            device.job_done(&mut sim, job, Ok(()));
+            device.job_done(&mut sim, now_ns, job, Ok(()));
             nth += 1;
         }
         device.check().expect("the device is whole");

@@ -287,6 +287,7 @@ fn the_capset_says_what_the_limits_are() {
         OpCode::Wait,
         OpCode::Drop,
         OpCode::Status,
+        OpCode::Poll,
         OpCode::Events,
         OpCode::EventWait,
         OpCode::Cancel,

@@ -83,7 +83,6 @@ impl Life {
         let now_ns = self.model.now_ns();
         self.device
             .submit(&mut self.sim, now_ns, chain, &encoded.bytes(fenced));
-        self.model.adopt_watches(&mut self.sim);
     }
 
     fn deliver(&mut self, id: stile_core::WaitId, fresh: bool) {
@@ -105,7 +104,8 @@ impl Life {
             self.sim.job_failed(job);
         }
         let result = if done { Ok(()) } else { Err(Errno(5)) };
-        self.device.job_done(&mut self.sim, job, result);
+        self.device
+            .job_done(&mut self.sim, self.model.now_ns(), job, result);
     }
 
     fn signal(&mut self, source: usize, error: Option<Errno>) {
@@ -160,7 +160,8 @@ impl Life {
             Step::JobAgain { nth } => {
                 if let Some(nth) = pick(&self.model.ended_jobs(), nth) {
                     let (job, _) = self.sim.jobs[nth];
-                    self.device.job_done(&mut self.sim, job, Ok(()));
+                    self.device
+                        .job_done(&mut self.sim, self.model.now_ns(), job, Ok(()));
                 }
             }
             Step::Pass { ms } => self.pass(ms),
@@ -181,6 +182,7 @@ impl Life {
             Step::ContextAgain { ctx } => self.run_all(&context_again(ctx)),
             Step::BlobAgain { resource } => self.run_all(&blob_again(resource)),
         }
+        self.model.adopt_watches(&mut self.sim);
         self.model.verify_invariants(&self.device, &mut self.sim);
     }
 
@@ -197,7 +199,11 @@ impl Life {
                 for source in self.sim.kernel.pending() {
                     self.run_signal(source);
                 }
-                self.run(&Step::DeliverAll);
+                self.end_jobs();
+                // What ends lets POLLs start, which find their buffers idle.
+                while !self.sim.signalled_watches().is_empty() {
+                    self.run(&Step::DeliverAll);
+                }
             }
             Ending::Deadlines => self.run(&Step::Pass { ms: 1_000 }),
         }

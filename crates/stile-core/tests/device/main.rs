@@ -16,6 +16,7 @@ mod fences;
 mod life;
 mod model;
 mod operations;
+mod polls;
 mod properties;
 mod quotas;
 mod sim;

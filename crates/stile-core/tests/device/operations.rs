@@ -357,7 +357,7 @@ fn an_operation_for_another_ring_is_einval() {
 fn what_is_no_operation_is_refused_and_what_follows_runs() {
     let mut bench = bench();
     let mut unknown = drop(1, 5);
-    unknown[0] = 0x86;
+    unknown[0] = 0xbf;
     let mut wrong_size = drop(2, 5);
     wrong_size[0] = 0x80;
     let mut no_access = export(3, 1, READ, 5);

@@ -21,6 +21,7 @@ mod cookies;
 mod deadlines;
 mod exports;
 mod mappings;
+mod polls;
 mod quotas;
 mod rig;
 mod survival;

@@ -3,6 +3,7 @@
 use stile_core::{Errno, WaitId, errno};
 use stile_wire::gpu::{Response, ResponseError};
 
+use super::waits::Cause;
 use super::{Ended, Errand, Expected, Line, Model, ModelJob, Promise};
 use crate::sim::{HostFails, Source, SyncFile, Task};
 
@@ -22,22 +23,6 @@ impl Model {
         self.kernel.signal(source, self.now_ns, error);
     }
 
-    fn wait_of(&self, id: WaitId) -> usize {
-        let found = self.waits.iter().position(|wait| wait.id == id);
-        found.expect("a wait for every watch")
-    }
-
-    /// The waits that are over, oldest first.
-    pub(crate) fn ended_waits(&self) -> Vec<WaitId> {
-        let waits = self.waits.iter().filter(|wait| wait.ended.is_some());
-        waits.map(|wait| wait.id).collect()
-    }
-
-    pub(crate) fn open_waits(&self) -> Vec<WaitId> {
-        let waits = self.waits.iter().filter(|wait| wait.ended.is_none());
-        waits.map(|wait| wait.id).collect()
-    }
-
     /// The device hears that a watch has signalled.
     pub(crate) fn signalled(&mut self, id: WaitId, fresh: bool) {
         let nth = self.wait_of(id);
@@ -46,11 +31,14 @@ impl Model {
             self.late += 1;
             return;
         }
-        // An EXPORT of an idle buffer has nothing to tell.
-        if fresh && wait.record.cmd == 0x80 {
+        let Cause::Fence(file) = &wait.cause else {
+            panic!("{wait:?} is not watched");
+        };
+        // An idle buffer has nothing to tell.
+        if fresh && [0x80, 0x86].contains(&wait.record.cmd) {
             self.end_wait(nth, Ended::Signalled, None, 0);
         } else {
-            let outcome = self.kernel.outcome(&wait.file);
+            let outcome = self.kernel.outcome(file);
             self.end_wait(nth, Ended::Signalled, outcome.error, outcome.signalled_ns);
         }
         self.flush_all();
@@ -63,7 +51,7 @@ impl Model {
             for context in self.contexts.values_mut() {
                 context.cookies.retain(|_, (_, by)| *by != Some(nth));
             }
-            self.end_wait(nth, Ended::WatchFailed, Some(error), 0);
+            self.end_wait(nth, Ended::Refused, Some(error), 0);
             self.flush_all();
         }
     }
@@ -87,6 +75,10 @@ impl Model {
         }
         due.sort_unstable();
         for (_, line, nth) in due {
+            // The end of one before it may have let its POLLs start, and none of them could.
+            if self.is_done(&self.lines[line].fences[nth]) {
+                continue;
+            }
             self.overdue += 1;
             let fence = &mut self.lines[line].fences[nth];
             if let Some(job) = fence.job.take() {
@@ -156,7 +148,7 @@ impl Model {
         self.lines = vec![Line::default()];
         self.global = 0;
         for wait in &mut self.waits {
-            wait.ended.get_or_insert(Ended::WatchFailed);
+            wait.ended.get_or_insert(Ended::Refused);
         }
         for job in &mut self.jobs {
             job.errand = Errand::OfAnotherLife;

@@ -6,6 +6,7 @@ mod events;
 mod operations;
 mod steps;
 mod verify;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,8 @@ use stile_wire::sync::{RecordFlags, StatusRecord};
 pub(crate) use steps::{
     Command, Ending, FenceId, Fencing, Step, blob_again, boot, context_again, steps,
 };
+
+use waits::Cause;
 
 use crate::sim::{Fenced, GuestCommand, HostFails, Kernel, Reservation, SyncFile, Task};
 
@@ -34,14 +37,16 @@ struct Expected {
 enum Ended {
     Signalled,
     Deadline,
-    WatchFailed,
+    /// The host could not watch what it waits for.
+    Refused,
 }
 
-/// An EXPORT or WAIT.
+/// An operation that goes on, or went on.
 #[derive(Clone, Debug)]
 struct ModelWait {
-    file: SyncFile,
-    id: WaitId,
+    cause: Cause,
+    /// Once it is watched.
+    id: Option<WaitId>,
     ended: Option<Ended>,
     /// The context whose status blob it is told to.
     context: u64,
@@ -160,6 +165,8 @@ pub(crate) struct Model {
     lines: Vec<Line>,
     global: usize,
     waits: Vec<ModelWait>,
+    /// Those of them that the device must have watched since this was last looked at.
+    watched: Vec<usize>,
     jobs: Vec<ModelJob>,
     /// Places in the hostmem region that are taken: bytes by offset.
     region: BTreeMap<u64, u64>,
@@ -190,6 +197,7 @@ impl Model {
             lines: vec![Line::default()],
             global: 0,
             waits: Vec::new(),
+            watched: Vec::new(),
             jobs: Vec::new(),
             region: BTreeMap::new(),
             lives: 0,
@@ -277,6 +285,10 @@ impl Model {
             if fence.answered {
                 continue;
             }
+            if !self.is_done(fence) {
+                self.start_polls(line, nth);
+            }
+            let fence = &self.lines[line].fences[nth];
             if !self.is_done(fence) {
                 return;
             }

@@ -1,19 +1,20 @@
 //! What the model makes of a submission.
 
-use stile_core::{Errno, WaitId, errno};
+use stile_core::{Errno, errno};
 use stile_wire::gpu::{Response, ResponseError};
 use stile_wire::sync::{Access, StatusRecord};
 
 use super::steps::Piece;
+use super::waits::Cause;
 use super::{Model, ModelStatus, ModelWait, Turn, verify};
-use crate::sim::{Kernel, Sim, SyncFile, record};
+use crate::sim::{Kernel, SyncFile, record};
 
 const INVALID: Response = Response::Err(ResponseError::InvalidParameter);
 
 /// What an operation leaves to be done.
 enum Done {
     Now,
-    Waits(SyncFile),
+    Waits(Cause),
 }
 
 /// A submission as the model runs it.
@@ -22,6 +23,8 @@ struct Run {
     ctx_id: u32,
     ring: u8,
     fenced: bool,
+    /// The timeline of its fence.
+    line: Option<usize>,
     /// Indices of `Model::waits`.
     waits: Vec<usize>,
 }
@@ -52,6 +55,7 @@ fn names(piece: Piece) -> (u8, u64, u32) {
         Piece::Wait { cookie } => (0x83, cookie, 0),
         Piece::Drop { cookie } | Piece::WrongRing { cookie } => (0x84, cookie, 0),
         Piece::Status { resource, .. } => (0x85, 0, resource),
+        Piece::Poll { resource, .. } => (0x86, 0, resource),
         Piece::Unknown => (0xbf, 0, 0),
         Piece::WrongSize => (0x80, 0, 0),
         Piece::Broken => (0x84, 0, 0),
@@ -77,6 +81,7 @@ impl Model {
             ctx_id: turn.command.ctx_id,
             ring: turn.ring(),
             fenced: turn.line.is_some(),
+            line: turn.line,
             waits: Vec::new(),
         };
         let ring = run.ring;
@@ -112,14 +117,16 @@ impl Model {
             }
             match self.operation(&run, *piece) {
                 Ok(Done::Now) => self.note_of(&run, record),
-                Ok(Done::Waits(file)) => {
+                Ok(Done::Waits(cause)) => {
                     record.taken_ns = self.now_ns.into();
                     run.waits.push(self.waits.len());
-                    let id = WaitId::from_bits(u64::MAX).expect("a name for a moment");
+                    if matches!(cause, Cause::Fence(_)) {
+                        self.watched.push(self.waits.len());
+                    }
                     let context = run.context;
                     self.waits.push(ModelWait {
-                        file,
-                        id,
+                        cause,
+                        id: None,
                         ended: None,
                         context,
                         record,
@@ -176,7 +183,7 @@ impl Model {
                         .insert(cookie, (file.clone(), wait));
                 }
                 Ok(if run.fenced {
-                    Done::Waits(file)
+                    Done::Waits(Cause::Fence(file))
                 } else {
                     Done::Now
                 })
@@ -218,7 +225,7 @@ impl Model {
                 self.room_for_fds(1)?;
                 let file = self.cookie(run, cookie)?;
                 self.host_call()?;
-                Ok(Done::Waits(file))
+                Ok(Done::Waits(Cause::Fence(file)))
             }
             Piece::Drop { cookie } => {
                 let gone = self.context(run).cookies.remove(&named(cookie)?);
@@ -231,6 +238,22 @@ impl Model {
             } => {
                 self.bind(run, resource, offset, size)?;
                 Ok(Done::Now)
+            }
+            Piece::Poll {
+                resource,
+                access: bits,
+            } => {
+                let access = access(bits)?;
+                let line = run.line.ok_or(errno::EINVAL)?;
+                self.room_for_wait(run)?;
+                self.room_for_fds(1)?;
+                self.attached(run, resource)?;
+                let blob = self.blobs[&resource].life;
+                Ok(Done::Waits(if self.is_idle(line) {
+                    Cause::Fence(self.start_poll(blob, access)?)
+                } else {
+                    Cause::Poll { blob, access }
+                }))
             }
             Piece::WrongRing { .. } | Piece::WrongSize | Piece::Broken => Err(errno::EINVAL),
             Piece::Unknown => Err(errno::ENOSYS),
@@ -322,23 +345,5 @@ impl Model {
         let kernel: &Kernel = &self.kernel;
         let blob = self.blobs.get_mut(&resource).expect("an attached blob");
         blob.reservation.import(kernel, access, file);
-    }
-
-    /// The device has watched what its new waits wait for, in their order and nothing else.
-    pub(crate) fn adopt_watches(&mut self, sim: &mut Sim) {
-        let new = std::mem::take(&mut sim.new_watches);
-        let first = self
-            .waits
-            .len()
-            .checked_sub(new.len())
-            .expect("as many waits as watches");
-        let unnamed = WaitId::from_bits(u64::MAX);
-        for (wait, (id, file)) in self.waits[first..].iter_mut().zip(new) {
-            assert_eq!(Some(wait.id), unnamed, "a watch without a wait");
-            assert_eq!(wait.file, file, "the fences of {wait:?}");
-            wait.id = id;
-        }
-        let all = self.waits.iter().all(|wait| Some(wait.id) != unnamed);
-        assert!(all, "a wait without a watch");
     }
 }

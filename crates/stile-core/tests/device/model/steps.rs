@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use stile_wire::sync::{
-    Access, encode_drop, encode_export, encode_import, encode_merge, encode_status, encode_wait,
+    Access, Op, encode_drop, encode_export, encode_import, encode_merge, encode_status, encode_wait,
 };
 
 /// Which id a fence gets, counted from the last of the whole device.
@@ -52,6 +52,10 @@ pub(crate) enum Piece {
         resource: u32,
         offset: u64,
         size: u64,
+    },
+    Poll {
+        resource: u32,
+        access: u32,
     },
     /// An operation for the ring after the submission's.
     WrongRing {
@@ -213,6 +217,17 @@ impl Piece {
                 offset,
                 size,
             } => encode_status(ring, tag, resource, offset, size).to_vec(),
+            Self::Poll {
+                resource: resource_id,
+                access: bits,
+            } => {
+                let access = access(bits);
+                let op = Op::Poll {
+                    resource_id,
+                    access,
+                };
+                op.encode(ring, tag).to_vec()
+            }
             Self::WrongRing { cookie } => encode_drop(ring.wrapping_add(1), tag, cookie).to_vec(),
             Self::Unknown => {
                 let mut bytes = encode_drop(ring, tag, 1).to_vec();
@@ -292,6 +307,8 @@ fn piece() -> impl Strategy<Value = Piece> {
             .prop_map(|(first, second, cookie)| Piece::Merge { first, second, cookie }),
         16 => cookie().prop_map(|cookie| Piece::Wait { cookie }),
         5 => cookie().prop_map(|cookie| Piece::Drop { cookie }),
+        20 => (resource(), access())
+            .prop_map(|(resource, access)| Piece::Poll { resource, access }),
         4 => (resource(), offset, size).prop_map(|(resource, offset, size)| {
             Piece::Status { resource, offset, size }
         }),

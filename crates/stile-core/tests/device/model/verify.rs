@@ -4,6 +4,7 @@ use stile_core::{Chain, Device};
 use stile_wire::sync::{StatusHeader, StatusRecord};
 use zerocopy::IntoBytes;
 
+use super::waits::Cause;
 use super::{Ended, Model, ModelFence};
 use crate::sim::Sim;
 
@@ -107,8 +108,12 @@ impl Model {
         let waits = fence.waits.iter().map(|wait| &self.waits[*wait]);
         let overdue = fence.deadline_ns <= self.now_ns;
         let mut open = waits.filter(|wait| {
-            let given_up = wait.ended == Some(Ended::WatchFailed);
-            !given_up && !self.kernel.is_signalled(&wait.file)
+            let given_up = wait.ended == Some(Ended::Refused);
+            let signalled = match &wait.cause {
+                Cause::Fence(file) => self.kernel.is_signalled(file),
+                Cause::Poll { .. } => false,
+            };
+            !given_up && !signalled
         });
         let working = fence.job.is_some_and(|job| !self.jobs[job].ended);
         overdue || (open.next().is_none() && !working)
@@ -172,8 +177,7 @@ impl Model {
             "{:?} / {waiting:?}",
             sim.outstanding
         );
-        let open = self.waits.iter().filter(|wait| wait.ended.is_none());
-        assert_eq!(sim.watches(), open.count(), "watches");
+        assert_eq!(sim.watches(), self.watches(), "watches");
     }
 
     /// Every fence that waits has its deadline, and every command that waits without one.
@@ -236,7 +240,10 @@ impl Model {
             .sum();
         let population = (self.contexts.len(), self.blobs.len(), cookies);
         assert_eq!(device.population(), population);
-        assert_eq!(sim.fds(), self.fds(), "file descriptors");
+        // One is kept free for each wait that is not watched yet.
+        let open = self.waits.iter().filter(|wait| wait.ended.is_none());
+        let free = open.count() - self.watches();
+        assert_eq!(sim.fds() + free, self.fds(), "file descriptors");
         let counters = device.counters();
         assert_eq!(counters.fences_stale, self.stale);
         assert_eq!(counters.late_signals, self.late);

@@ -161,7 +161,8 @@ impl Bench {
         if result.is_err() {
             self.sim.job_failed(job);
         }
-        self.device.job_done(&mut self.sim, job, result);
+        self.device
+            .job_done(&mut self.sim, self.now_ns, job, result);
         self.checked();
     }
 
