@@ -131,6 +131,13 @@ pub trait Host {
     /// The kernel's errno.
     fn merge(&mut self, first: &Self::Fence, second: &Self::Fence) -> Result<Self::Fence, Errno>;
 
+    /// Tells the fence's drivers when it is wanted, in nanoseconds of `CLOCK_MONOTONIC`
+    /// (`SYNC_IOC_SET_DEADLINE`).
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    fn set_deadline(&mut self, fence: &Self::Fence, deadline_ns: u64) -> Result<(), Errno>;
+
     /// Calls [`crate::Device::signalled`] once `fence` has signalled, at the soonest after the call
     /// of the device that asks for it. The watch is independent of the fence's owner.
     ///

@@ -11,6 +11,7 @@ use vhost::vhost_user::{BackendReqHandler, Error as ProtocolError};
 use crate::bridge::Registry;
 use crate::channel::Channel;
 use crate::error::{Error, Result};
+use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::reactor::{Reactor, Source, Wake};
 use crate::shell::Shell;
@@ -19,6 +20,7 @@ use crate::shell::Shell;
 #[derive(Clone)]
 pub(crate) struct Lasting {
     pub(crate) limits: Limits,
+    pub(crate) kernel: Kernel,
     pub(crate) registry: Arc<Registry>,
     pub(crate) allocator: Option<Arc<Allocator>>,
     pub(crate) udmabuf: Option<Arc<Udmabuf>>,
@@ -51,7 +53,12 @@ fn run(stream: UnixStream, lasting: &Lasting) -> Result<()> {
         lasting.allocator.clone(),
         lasting.udmabuf.clone(),
     );
-    let machine = Machine::new(lasting.limits, shell, Arc::clone(&lasting.registry))?;
+    let machine = Machine::new(
+        lasting.limits,
+        lasting.kernel.operations,
+        shell,
+        Arc::clone(&lasting.registry),
+    )?;
     // The `vhost` crate wants a lock; this thread is the only one that takes it.
     let machine = Arc::new(Mutex::new(machine));
     let answer = listen(stream, &machine);

@@ -16,6 +16,7 @@ pub mod cli;
 mod clock;
 mod connection;
 mod error;
+mod kernel;
 mod machine;
 mod memory;
 mod offer;

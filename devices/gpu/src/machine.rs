@@ -49,10 +49,16 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(limits: Limits, shell: Shell, registry: Arc<Registry>) -> Result<Self> {
+    /// `operations` are those that the host can do.
+    pub(crate) fn new(
+        limits: Limits,
+        operations: u64,
+        shell: Shell,
+        registry: Arc<Registry>,
+    ) -> Result<Self> {
         let payload = usize::try_from(limits.submit_bytes).unwrap_or(usize::MAX);
         Ok(Self {
-            device: Device::new(limits, stile_wire::sync::OpCode::mask()),
+            device: Device::new(limits, operations),
             shell,
             memory: Memory::default(),
             control: Ring::new()?,

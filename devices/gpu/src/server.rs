@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use crate::bridge::{self, Registry};
 use crate::connection::{self, Lasting};
 use crate::error::{Error, Result};
+use crate::kernel::Kernel;
 
 /// Where front ends come from.
 #[derive(Clone, Debug)]
@@ -64,10 +65,12 @@ pub fn serve(config: &Config) -> Result<()> {
         bridge::start(path, Arc::clone(&registry))?;
         info!(path = %path.display(), "The bridge is open");
     }
+    let allocator = open_allocator(&config.allocator);
     let lasting = Lasting {
         limits,
+        kernel: Kernel::ask(allocator.as_deref()),
         registry,
-        allocator: open_allocator(&config.allocator),
+        allocator,
         udmabuf: open_udmabuf(),
     };
     let listener = match (inherited, &config.endpoint) {

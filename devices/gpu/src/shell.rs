@@ -105,6 +105,11 @@ impl Host for Shell {
             .map_err(|error| to_errno(&error))
     }
 
+    fn set_deadline(&mut self, fence: &Arc<SyncFile>, deadline_ns: u64) -> Result<(), Errno> {
+        let answer = fence.set_deadline(deadline_ns);
+        answer.map_err(|error| to_errno(&error))
+    }
+
     fn watch(&mut self, wait: WaitId, fence: &Arc<SyncFile>) -> Result<(), Errno> {
         self.reactor.watch(wait, Arc::clone(fence));
         Ok(())

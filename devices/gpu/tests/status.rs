@@ -12,14 +12,14 @@
 )]
 
 use stile_frontend::gpu::{
-    Answer, GUEST, attach, create_blob, create_context, detach, submit, unref,
+    Answer, GUEST, attach, capset, create_blob, create_context, detach, submit, unref,
 };
 use stile_frontend::status::StatusBlob;
 use stile_frontend::{Daemon, Options, Piece, Plan, Vm};
 use stile_wire::gpu::types::*;
 use stile_wire::sync::{
-    Access, CAPSET_ID, Op, encode_drop, encode_export, encode_import, encode_merge, encode_status,
-    encode_wait,
+    Access, CAPSET_ID, Capset, Op, OpCode, encode_drop, encode_export, encode_import, encode_merge,
+    encode_status, encode_wait,
 };
 
 const ENOENT: u32 = 2;
@@ -193,6 +193,54 @@ fn every_fault_has_its_errno() {
         let record = records.iter().find(|record| record.tag.get() == number);
         assert_eq!(record.unwrap().cmd, bytes[0], "{name}");
     }
+}
+
+#[test]
+fn the_clock_is_the_hosts_at_the_moment_when_it_was_taken_up() {
+    let daemon = daemon();
+    let (mut vm, status) = guest(&daemon);
+    for _ in 0..3 {
+        let before = monotonic_ns();
+        run(&mut vm, &Op::Clock.encode(0, 7));
+        let after = monotonic_ns();
+        let records = status.records(&vm.ram);
+        let record = records.last().unwrap();
+        assert_eq!((record.cmd, record.errno.get()), (0x8a, 0));
+        let taken = record.taken_ns.get();
+        assert!(
+            before <= taken && taken <= after,
+            "{before} {taken} {after}"
+        );
+    }
+}
+
+fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+#[test]
+fn a_deadline_is_for_a_cookie_where_the_kernel_takes_one() {
+    let daemon = daemon();
+    let (mut vm, status) = guest(&daemon);
+    let answer = vm.expect(&capset(CAPSET_ID, 1), RESP_OK_CAPSET);
+    let operations = answer.body::<Capset>().operations.get();
+    let offered = operations & OpCode::Deadline.bit() != 0;
+    let deadline = |tag, cookie| {
+        let op = Op::Deadline {
+            cookie,
+            deadline_ns: 1,
+        };
+        op.encode(0, tag).to_vec()
+    };
+    run(&mut vm, &[deadline(7, 1), deadline(8, 0)].concat());
+    let expected = if offered {
+        [ENOENT, EINVAL]
+    } else {
+        [ENOSYS, ENOSYS]
+    };
+    assert_eq!(status.errnos(&vm.ram, 7), expected[..1]);
+    assert_eq!(status.errnos(&vm.ram, 8), expected[1..]);
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub(crate) fn supported() -> u64 {
         OpCode::Drop,
         OpCode::Status,
         OpCode::Poll,
+        OpCode::Deadline,
+        OpCode::Clock,
         OpCode::Events,
         OpCode::EventWait,
         OpCode::Cancel,
@@ -181,6 +183,12 @@ impl<H: Host> Device<H> {
                 offset,
                 size,
             } => self.bind_status(host, turn, resource_id, offset, size),
+            Op::Deadline {
+                cookie,
+                deadline_ns,
+            } => self.deadline(host, turn, cookie, deadline_ns),
+            // Its record says when it was taken up.
+            Op::Clock => Ok(Done::Now),
             Op::Poll { access, .. } => self.poll(host, turn, subject, started, access),
             Op::Events {
                 resource_id,

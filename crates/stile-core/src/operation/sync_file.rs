@@ -1,4 +1,4 @@
-//! The operations on sync_files and their cookies: EXPORT, IMPORT, MERGE, WAIT, DROP.
+//! The operations on sync_files and their cookies: EXPORT, IMPORT, MERGE, WAIT, DROP, DEADLINE.
 
 use stile_wire::sync::Access;
 
@@ -136,6 +136,23 @@ impl<H: Host> Device<H> {
             .ok_or(errno::ENOENT)?;
         context.cookies.remove(&cookie).ok_or(errno::ENOENT)?;
         self.cookies = self.cookies.saturating_sub(1);
+        Ok(Done::Now)
+    }
+
+    /// DEADLINE: the host's drivers learn when the cookie is wanted.
+    pub(super) fn deadline(
+        &mut self,
+        host: &mut H,
+        turn: &Turn<'_>,
+        cookie: u64,
+        deadline_ns: u64,
+    ) -> Result<Done, Errno> {
+        let context = self
+            .contexts
+            .get(&turn.request.ctx_id)
+            .ok_or(errno::ENOENT)?;
+        let fence = context.fence(cookie).ok_or(errno::ENOENT)?;
+        host.set_deadline(fence, deadline_ns)?;
         Ok(Done::Now)
     }
 

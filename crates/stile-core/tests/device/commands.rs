@@ -1,10 +1,10 @@
 //! Every command of the specification is answered, and every other type too.
 
-use stile_core::{Answer, Chain};
+use stile_core::{Answer, Chain, Limits};
 use stile_wire::gpu::{MAX_RESPONSE_BYTES, Response, ResponseError, types};
-use stile_wire::sync::{CAPSET_ID, Capset, OpCode};
+use stile_wire::sync::{Access, CAPSET_ID, Capset, Op, OpCode, encode_export, encode_status};
 
-use crate::sim::{Bench, Fenced, GuestCommand};
+use crate::sim::{Bench, Fenced, GuestCommand, Records, Sim};
 
 fn command(kind: u32, ctx_id: u32, words: &[u32]) -> GuestCommand {
     let body = words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -288,6 +288,8 @@ fn the_capset_says_what_the_limits_are() {
         OpCode::Drop,
         OpCode::Status,
         OpCode::Poll,
+        OpCode::Deadline,
+        OpCode::Clock,
         OpCode::Events,
         OpCode::EventWait,
         OpCode::Cancel,
@@ -326,4 +328,37 @@ fn commands_are_counted() {
         (after.replies - before.replies, after.fences - before.fences),
         (2, 1)
     );
+}
+
+#[test]
+fn an_operation_that_the_host_cannot_do_is_not_offered() {
+    let without = OpCode::mask() & !OpCode::Deadline.bit();
+    let mut sim = Sim::default();
+    let mut device = stile_core::Device::new(Limits::default(), without);
+    let mut send = |command: &GuestCommand| {
+        let chain = sim.open_chain();
+        device.submit(&mut sim, 1, chain, &command.bytes(Fenced::No));
+        sim.answers.pop().expect("an answer at once").0.response
+    };
+    let Response::Capset(capset) = send(&command(types::CMD_GET_CAPSET, 0, &[30, 1])) else {
+        panic!("no capset");
+    };
+    let [offered, unknown] = [OpCode::Clock, OpCode::Deadline].map(OpCode::bit);
+    assert_eq!(capset.operations.get() & (offered | unknown), offered);
+    send(&GuestCommand::context(1));
+    send(&GuestCommand::blob(1, 4096));
+    send(&GuestCommand::attach(1, 1));
+    let deadline = Op::Deadline {
+        cookie: 5,
+        deadline_ns: 1,
+    };
+    let operations = [
+        encode_status(0, 0, 1, 0, 4096).to_vec(),
+        encode_export(0, 1, 1, Access::READ, 5).to_vec(),
+        deadline.encode(0, 2).to_vec(),
+    ];
+    send(&GuestCommand::submit(1, &operations));
+    let records = Records::read(&sim.storage(1).bytes.borrow(), 0);
+    assert_eq!(records.errors(), [(0, 0), (1, 0), (2, 38)]);
+    assert!(sim.deadlines.is_empty());
 }

@@ -3,7 +3,7 @@
 use stile_core::{Errno, Limits, errno};
 use stile_wire::gpu::{Response, ResponseError};
 use stile_wire::sync::{
-    Access, encode_drop, encode_export, encode_import, encode_merge, encode_status, encode_wait,
+    Access, Op, encode_drop, encode_export, encode_import, encode_merge, encode_status, encode_wait,
 };
 
 use crate::sim::{Bench, Fenced, GuestCommand, HostFails};
@@ -422,4 +422,53 @@ fn a_context_of_another_kind_has_no_operations() {
         bench.now(&command.of(3)),
         Response::Err(ResponseError::InvalidContextId)
     );
+}
+
+#[test]
+fn a_deadline_is_told_to_the_drivers_of_the_cookies_fences() {
+    let deadline = |tag, cookie, deadline_ns| {
+        let op = Op::Deadline {
+            cookie,
+            deadline_ns,
+        };
+        op.encode(0, tag).to_vec()
+    };
+    let mut bench = bench();
+    let work = bench.writer(1);
+    bench.unfenced(&[
+        export(1, 1, READ, 5),
+        deadline(2, 5, 77),
+        deadline(3, 5, u64::MAX),
+        deadline(4, 6, 1),
+        deadline(5, 0, 1),
+    ]);
+    bench.sim.fails = HostFails::now(errno::ENOMEM);
+    bench.unfenced(&[deadline(6, 5, 78)]);
+    let file = crate::sim::SyncFile::from([work]);
+    assert_eq!(bench.sim.deadlines, [(file.clone(), 77), (file, u64::MAX)]);
+    let expected = [(1, 0), (2, 0), (3, 0), (4, 2), (5, 22), (6, 12)];
+    assert_eq!(errors(&bench), expected);
+}
+
+#[test]
+fn the_clock_is_in_the_record() {
+    let mut bench = bench();
+    bench.writer(1);
+    bench.fenced(0, 1, &[export(1, 1, READ, 0)]);
+    bench.now_ns += 5;
+    // Without a fence, and with one that is held up: the record comes at once.
+    bench.unfenced(&[Op::Clock.encode(0, 2).to_vec()]);
+    bench.now_ns += 5;
+    bench.fenced(0, 2, &[Op::Clock.encode(0, 3).to_vec()]);
+    let mut too_long = Op::Clock.encode(0, 4).to_vec();
+    too_long[2] = 16;
+    too_long.extend([0; 8]);
+    bench.unfenced(&[too_long, Op::Clock.encode(1, 5).to_vec()]);
+    assert_eq!(errors(&bench), [(2, 0), (3, 0), (4, 22), (5, 22)]);
+    let records = bench.records(STATUS, 0).records;
+    let times: Vec<_> = records[1..3]
+        .iter()
+        .map(|record| (record.taken_ns.get(), record.cmd))
+        .collect();
+    assert_eq!(times, [(bench.now_ns - 5, 0x8a), (bench.now_ns, 0x8a)]);
 }

@@ -174,3 +174,43 @@ fn an_operation_on_a_resource_that_is_not_attached_fails() {
     ];
     assert_eq!(rig.errnos(&payload.concat()), [2, 2]);
 }
+
+#[test]
+fn the_kernel_takes_deadlines_for_pending_and_signalled_cookies() {
+    use stile_frontend::gpu::capset;
+    use stile_wire::gpu::types::*;
+    use stile_wire::sync::{CAPSET_ID, Capset, Op, OpCode};
+
+    let mut rig = Rig::new(&[]);
+    let answer = rig.vm.expect(&capset(CAPSET_ID, 1), RESP_OK_CAPSET);
+    let operations = answer.body::<Capset>().operations.get();
+    assert_eq!(operations & OpCode::Deadline.bit(), OpCode::Deadline.bit());
+    let (one, two) = (rig.blob(1), rig.blob(2));
+    let fences = [rig.busy(&one, Access::WRITE), rig.busy(&two, Access::WRITE)];
+    let payload = [
+        &encode_export(0, 1, 1, READ, 10)[..],
+        &encode_export(0, 2, 2, READ, 11),
+        &encode_merge(0, 3, 10, 11, 12),
+    ];
+    rig.run(&payload.concat());
+    let now = rig.last().taken_ns.get();
+    let set = |cookie, deadline_ns| {
+        let op = Op::Deadline {
+            cookie,
+            deadline_ns,
+        };
+        op.encode(0, 4).to_vec()
+    };
+    for deadline_ns in [0, now, now + 16_000_000, u64::MAX] {
+        rig.run(&[set(10, deadline_ns), set(12, deadline_ns)].concat());
+    }
+    // It is a hint: nothing signals for it.
+    let ticket = rig.submit(3, &encode_wait(3, 5, 12));
+    rig.assert_pending(ticket);
+    for fence in fences {
+        fence.signal().unwrap();
+    }
+    rig.assert_signals(ticket);
+    rig.run(&set(12, now));
+    assert_eq!(rig.errnos(&set(13, now)), [2]);
+}

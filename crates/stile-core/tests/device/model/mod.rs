@@ -4,6 +4,7 @@
 mod commands;
 mod events;
 mod operations;
+mod pieces;
 mod steps;
 mod verify;
 mod waits;
@@ -177,6 +178,8 @@ pub(crate) struct Model {
     /// What the operation that goes on must make the device answer.
     expected: BTreeMap<Chain, Expected>,
     host_fails: HostFails,
+    /// What the host's drivers must have been told of deadlines.
+    host_deadlines: Vec<(SyncFile, u64)>,
     records: usize,
     stale: u64,
     late: u64,
@@ -205,6 +208,7 @@ impl Model {
             unfenced: BTreeMap::new(),
             expected: BTreeMap::new(),
             host_fails: HostFails::default(),
+            host_deadlines: Vec::new(),
             records: 0,
             stale: 0,
             late: 0,

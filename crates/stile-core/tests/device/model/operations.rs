@@ -4,7 +4,7 @@ use stile_core::{Errno, errno};
 use stile_wire::gpu::{Response, ResponseError};
 use stile_wire::sync::{Access, StatusRecord};
 
-use super::steps::Piece;
+use super::pieces::Piece;
 use super::waits::Cause;
 use super::{Model, ModelStatus, ModelWait, Turn, verify};
 use crate::sim::{Kernel, SyncFile, record};
@@ -55,6 +55,8 @@ fn names(piece: Piece) -> (u8, u64, u32) {
         Piece::Wait { cookie } => (0x83, cookie, 0),
         Piece::Drop { cookie } | Piece::WrongRing { cookie } => (0x84, cookie, 0),
         Piece::Status { resource, .. } => (0x85, 0, resource),
+        Piece::Deadline { cookie, .. } => (0x87, cookie, 0),
+        Piece::Clock => (0x8a, 0, 0),
         Piece::Poll { resource, .. } => (0x86, 0, resource),
         Piece::Unknown => (0xbf, 0, 0),
         Piece::WrongSize => (0x80, 0, 0),
@@ -239,6 +241,16 @@ impl Model {
                 self.bind(run, resource, offset, size)?;
                 Ok(Done::Now)
             }
+            Piece::Deadline {
+                cookie,
+                deadline_ns,
+            } => {
+                let file = self.cookie(run, named(cookie)?)?;
+                self.host_call()?;
+                self.host_deadlines.push((file, deadline_ns));
+                Ok(Done::Now)
+            }
+            Piece::Clock => Ok(Done::Now),
             Piece::Poll {
                 resource,
                 access: bits,

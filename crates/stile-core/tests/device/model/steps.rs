@@ -2,9 +2,8 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use stile_wire::sync::{
-    Access, Op, encode_drop, encode_export, encode_import, encode_merge, encode_status, encode_wait,
-};
+
+use super::pieces::{Piece, piece, resource};
 
 /// Which id a fence gets, counted from the last of the whole device.
 #[derive(Clone, Copy, Debug)]
@@ -22,51 +21,6 @@ pub(crate) enum Fencing {
     RingOnly(u8),
     Global(FenceId),
     Ring(u8, FenceId),
-}
-
-/// A piece of a submission. Its tag is its number.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Piece {
-    Export {
-        resource: u32,
-        access: u32,
-        cookie: u64,
-    },
-    Import {
-        resource: u32,
-        access: u32,
-        cookie: u64,
-    },
-    Merge {
-        first: u64,
-        second: u64,
-        cookie: u64,
-    },
-    Wait {
-        cookie: u64,
-    },
-    Drop {
-        cookie: u64,
-    },
-    Status {
-        resource: u32,
-        offset: u64,
-        size: u64,
-    },
-    Poll {
-        resource: u32,
-        access: u32,
-    },
-    /// An operation for the ring after the submission's.
-    WrongRing {
-        cookie: u64,
-    },
-    /// A code of no operation.
-    Unknown,
-    /// Eight bytes of EXPORT.
-    WrongSize,
-    /// From here on nothing can be cut.
-    Broken,
 }
 
 /// A command of the guest.
@@ -191,82 +145,8 @@ pub(crate) enum Step {
     },
 }
 
-impl Piece {
-    pub(crate) fn encode(self, ring: u8, tag: u32) -> Vec<u8> {
-        let access = |bits| Access::from_bits_retain(bits);
-        match self {
-            Self::Export {
-                resource,
-                access: bits,
-                cookie,
-            } => encode_export(ring, tag, resource, access(bits), cookie).to_vec(),
-            Self::Import {
-                resource,
-                access: bits,
-                cookie,
-            } => encode_import(ring, tag, resource, access(bits), cookie).to_vec(),
-            Self::Merge {
-                first,
-                second,
-                cookie,
-            } => encode_merge(ring, tag, first, second, cookie).to_vec(),
-            Self::Wait { cookie } => encode_wait(ring, tag, cookie).to_vec(),
-            Self::Drop { cookie } => encode_drop(ring, tag, cookie).to_vec(),
-            Self::Status {
-                resource,
-                offset,
-                size,
-            } => encode_status(ring, tag, resource, offset, size).to_vec(),
-            Self::Poll {
-                resource: resource_id,
-                access: bits,
-            } => {
-                let access = access(bits);
-                let op = Op::Poll {
-                    resource_id,
-                    access,
-                };
-                op.encode(ring, tag).to_vec()
-            }
-            Self::WrongRing { cookie } => encode_drop(ring.wrapping_add(1), tag, cookie).to_vec(),
-            Self::Unknown => {
-                let mut bytes = encode_drop(ring, tag, 1).to_vec();
-                bytes[0] = 0xbf;
-                bytes
-            }
-            Self::WrongSize => {
-                let mut bytes = encode_drop(ring, tag, 1)[..8].to_vec();
-                (bytes[0], bytes[2]) = (0x80, 8);
-                bytes
-            }
-            Self::Broken => {
-                let mut bytes = encode_drop(ring, tag, 1).to_vec();
-                bytes[2] = 12;
-                bytes
-            }
-        }
-    }
-}
-
 fn ctx() -> impl Strategy<Value = u32> {
     prop_oneof![30 => Just(1_u32), 12 => Just(2), 1 => Just(3), 1 => Just(0)]
-}
-
-fn resource() -> impl Strategy<Value = u32> {
-    prop_oneof![20 => Just(1_u32), 15 => Just(2), 2 => Just(3), 1 => Just(0)]
-}
-
-/// Those that operations make are seldom there, those that they name often.
-fn new_cookie() -> impl Strategy<Value = u64> {
-    prop_oneof![20 => 1_u64..=8, 1 => Just(0)]
-}
-
-fn cookie() -> impl Strategy<Value = u64> {
-    prop_oneof![20 => 1_u64..=2, 6 => 3_u64..=6, 1 => Just(0)]
-}
-
-fn access() -> impl Strategy<Value = u32> {
-    prop_oneof![40 => 1_u32..=3, 1 => Just(0), 1 => Just(5)]
 }
 
 fn ring() -> impl Strategy<Value = u8> {
@@ -288,34 +168,6 @@ fn fencing() -> impl Strategy<Value = Fencing> {
         1 => ring().prop_map(Fencing::RingOnly),
         3 => fence_id().prop_map(Fencing::Global),
         12 => (ring(), fence_id()).prop_map(|(ring, id)| Fencing::Ring(ring, id)),
-    ]
-}
-
-fn piece() -> impl Strategy<Value = Piece> {
-    let offset = prop_oneof![8 => Just(0_u64), 2 => Just(192), 1 => Just(32), 1 => Just(8128)];
-    let size = prop_oneof![8 => Just(256_u64), 3 => 127_u64..=192, 1 => Just(8192), 1 => Just(0)];
-    prop_oneof![
-        24 => (resource(), access(), new_cookie()).prop_map(|(resource, access, cookie)| {
-            Piece::Export { resource, access, cookie }
-        }),
-        12 => (resource(), access())
-            .prop_map(|(resource, access)| Piece::Export { resource, access, cookie: 0 }),
-        8 => (resource(), access(), cookie()).prop_map(|(resource, access, cookie)| {
-            Piece::Import { resource, access, cookie }
-        }),
-        8 => (cookie(), cookie(), new_cookie())
-            .prop_map(|(first, second, cookie)| Piece::Merge { first, second, cookie }),
-        16 => cookie().prop_map(|cookie| Piece::Wait { cookie }),
-        5 => cookie().prop_map(|cookie| Piece::Drop { cookie }),
-        20 => (resource(), access())
-            .prop_map(|(resource, access)| Piece::Poll { resource, access }),
-        4 => (resource(), offset, size).prop_map(|(resource, offset, size)| {
-            Piece::Status { resource, offset, size }
-        }),
-        1 => cookie().prop_map(|cookie| Piece::WrongRing { cookie }),
-        1 => Just(Piece::Unknown),
-        1 => Just(Piece::WrongSize),
-        1 => Just(Piece::Broken),
     ]
 }
 

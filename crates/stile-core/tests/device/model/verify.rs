@@ -44,6 +44,8 @@ impl Model {
         self.deadlines(device);
         self.memory(sim);
         self.front_end(sim);
+        let told = std::mem::take(&mut sim.deadlines);
+        assert_eq!(told, std::mem::take(&mut self.host_deadlines), "deadlines");
         self.counts(device, sim);
     }
 

@@ -124,6 +124,8 @@ pub(crate) struct Sim {
     /// had been written before it.
     pub(crate) answers: Vec<(Answer, usize)>,
     records: usize,
+    /// The deadlines that the host's drivers were told since this was last taken.
+    pub(crate) deadlines: Vec<(SyncFile, u64)>,
     pub(crate) fails: HostFails,
     buffers: Rc<Cell<usize>>,
     fences: Rc<Cell<usize>>,
@@ -278,6 +280,12 @@ impl Host for Sim {
         self.may_fail()?;
         let both = first.file.union(&second.file).copied().collect();
         Ok(self.new_fence(both))
+    }
+
+    fn set_deadline(&mut self, fence: &Fence, deadline_ns: u64) -> Result<(), Errno> {
+        self.may_fail()?;
+        self.deadlines.push((fence.file.clone(), deadline_ns));
+        Ok(())
     }
 
     fn watch(&mut self, wait: WaitId, fence: &Fence) -> Result<(), Errno> {
