@@ -32,6 +32,8 @@ pub(crate) struct Context<F, R> {
     pub(crate) resources: BTreeSet<u32>,
     pub(crate) status: Option<Status<R>>,
     pub(crate) inbox: Inbox<R>,
+    /// The timelines by their names.
+    pub(crate) timelines: BTreeMap<u64, Key>,
     rings: BTreeMap<u8, TimelineKey>,
 }
 
@@ -44,6 +46,7 @@ impl<F, R> Context<F, R> {
             resources: BTreeSet::new(),
             status: None,
             inbox: Inbox::new(),
+            timelines: BTreeMap::new(),
             rings: BTreeMap::new(),
         }
     }
@@ -117,6 +120,7 @@ impl<H: Host> Device<H> {
         for awaited in self.events.close(context.inbox) {
             self.disarm(host, awaited);
         }
+        self.drop_timelines(host, context.timelines.into_values());
         let cookies = u32::try_from(context.cookies.len()).unwrap_or(u32::MAX);
         self.cookies = self.cookies.saturating_sub(cookies);
         for resource_id in context.resources {

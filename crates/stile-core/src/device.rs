@@ -25,6 +25,7 @@ use crate::list::List;
 use crate::operation::supported;
 use crate::region::Region;
 use crate::slab::{Key, Slab};
+use crate::timeline::Timelines;
 use crate::wait::{OfFence, Wait};
 
 /// A fence's answer and what it waits for.
@@ -47,6 +48,7 @@ pub struct Device<H: Host> {
     pub(crate) jobs: Slab<Job>,
     pub(crate) due_jobs: List<DueJob>,
     pub(crate) events: Events,
+    pub(crate) timelines: Timelines<H::Syncobj>,
     pub(crate) region: Region,
     pub(crate) counters: Counters,
     /// Cookies of all contexts.
@@ -84,6 +86,7 @@ impl<H: Host> Device<H> {
             jobs: Slab::new(),
             due_jobs: List::default(),
             events: Events::new(),
+            timelines: Timelines::new(),
             region: Region::default(),
             counters: Counters::default(),
             cookies: 0,
@@ -403,6 +406,7 @@ impl<H: Host> Device<H> {
         self.fences.clear();
         self.contexts.clear();
         self.events.clear();
+        self.timelines.clear(host);
         for (resource_id, blob) in core::mem::take(&mut self.blobs) {
             host.unpublish(resource_id);
             if let Some(uuid) = blob.uuid {
@@ -439,9 +443,11 @@ impl<H: Host> Device<H> {
         self.last_serial
     }
 
-    /// File descriptors that the guest holds: one a blob, a cookie and a watch.
+    /// File descriptors that the guest holds: one a blob, a cookie and a watch. A timeline counts
+    /// as one: the host's kernel keeps an object for it.
     pub(crate) fn fds(&self) -> u32 {
         let fds = self.blobs.len().saturating_add(self.waits.len());
+        let fds = fds.saturating_add(self.timelines.fds());
         u32::try_from(fds)
             .unwrap_or(u32::MAX)
             .saturating_add(self.cookies)

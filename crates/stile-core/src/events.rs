@@ -35,7 +35,16 @@ pub(crate) use ring::EventRing;
 
 /// What a watch watches for, and so who has to know when it ends in another way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Awaited {}
+pub(crate) enum Awaited {
+    /// The host's watch on a point ([`crate::timeline`]).
+    Point { watch: Key },
+}
+
+impl Awaited {
+    pub(crate) const fn is_point(self) -> bool {
+        matches!(self, Self::Point { .. })
+    }
+}
 
 /// How an event came about.
 #[derive(Clone, Copy, Debug)]
@@ -148,7 +157,6 @@ impl Events {
     ///
     /// # Errors
     /// `ENXIO` without a ring; `EEXIST` where it does; `EDQUOT` over the device's quota.
-    #[expect(dead_code, reason = "nothing can be watched yet")]
     pub(crate) fn room<R>(
         &self,
         inbox: &Inbox<R>,
@@ -168,7 +176,6 @@ impl Events {
     }
 
     /// Begins to watch: `subject.cookie` is the event's number, for which there is [`Events::room`].
-    #[expect(dead_code, reason = "nothing can be watched yet")]
     pub(crate) fn arm<R>(
         &mut self,
         inbox: &mut Inbox<R>,

@@ -1,10 +1,14 @@
 //! What the device asks of the world around it.
 
+mod syncobjs;
+
 use stile_wire::gpu::layout::MemEntry;
 use stile_wire::sync::{Access, Block};
 
 use crate::answer::Answer;
 use crate::slab::Key;
+
+pub use syncobjs::{Adopted, PointId, Syncobjs};
 
 /// A Linux errno: what the host's kernel said, or what the device says in its words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,11 +98,9 @@ pub enum BlobSource<'a> {
 
 /// The world around the device. **No method may block**: what cannot be done at once is answered
 /// by an event ([`crate::Device::signalled`], [`crate::Device::job_done`]).
-pub trait Host {
+pub trait Host: Syncobjs {
     /// A blob's memory, with its dma-buf if it has one.
     type Buffer;
-    /// A sync_file.
-    type Fence;
     /// The memory of a status blob or an event ring. It must stay valid when the buffer is dropped.
     type Records;
 

@@ -28,10 +28,13 @@ mod region;
 mod resource;
 mod slab;
 mod status;
+mod timeline;
 mod wait;
 
 pub use answer::{Answer, Chain};
 pub use counters::Counters;
 pub use device::Device;
-pub use host::{BlobSource, Errno, Host, JobId, Outcome, WaitId, errno};
+pub use host::{
+    Adopted, BlobSource, Errno, Host, JobId, Outcome, PointId, Syncobjs, WaitId, errno,
+};
 pub use limits::Limits;

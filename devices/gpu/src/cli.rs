@@ -7,7 +7,7 @@ use clap::Parser;
 use stile_core::Limits;
 use stile_host::AllocatorChoice;
 
-use crate::server::{Config, Endpoint};
+use crate::server::{Config, Endpoint, SyncobjChoice};
 
 /// A vhost-user virtio-gpu device whose fences are the host kernel's.
 #[derive(Debug, Parser)]
@@ -28,6 +28,11 @@ pub struct Cli {
     /// Where the memory of HOST3D blobs comes from: udmabuf, heap[:NAME] or vgem[:NODE]
     #[arg(long, value_name = "KIND", default_value = "udmabuf")]
     allocator: AllocatorChoice,
+
+    /// The DRM node for the drm_syncobjs of timelines: its path, or none. The first one that has
+    /// them, if this is not given
+    #[arg(long, value_name = "PATH", value_parser = syncobj_choice)]
+    syncobj_node: Option<SyncobjChoice>,
 
     /// End when the first front end has gone
     #[arg(long)]
@@ -51,7 +56,19 @@ pub struct Cli {
     #[arg(long, value_name = "N", default_value_t = Limits::default().cookies)]
     max_cookies: u32,
 
-    /// Most file descriptors in buffers, cookies and pending operations
+    /// Most timelines of one context
+    #[arg(long, value_name = "N", default_value_t = Limits::default().timelines)]
+    max_timelines: u32,
+
+    /// Most events that are waited for or have not been told
+    #[arg(long, value_name = "N", default_value_t = Limits::default().events)]
+    max_events: u32,
+
+    /// Longest time-out of an operation, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().timeout_ms)]
+    max_timeout_ms: u32,
+
+    /// Most file descriptors in buffers, cookies, timelines and pending operations
     #[arg(long, value_name = "N", default_value_t = Limits::default().fds)]
     max_fds: u32,
 
@@ -95,6 +112,9 @@ impl Cli {
             hostmem_bytes: mib(self.hostmem_mib),
             cookies: self.max_cookies,
             pending_fences: self.max_pending_fences,
+            timelines: self.max_timelines,
+            events: self.max_events,
+            timeout_ms: self.max_timeout_ms,
             fds: self.max_fds,
             fence_deadline_ms: self.fence_deadline_ms,
             ..Limits::default()
@@ -102,17 +122,27 @@ impl Cli {
         let Self {
             bridge,
             allocator,
+            syncobj_node,
             once,
             ..
         } = self;
+        let syncobjs = syncobj_node.unwrap_or(SyncobjChoice::Find);
         Some(Config {
             endpoint,
             bridge,
             allocator,
+            syncobjs,
             limits,
             once,
         })
     }
+}
+
+fn syncobj_choice(text: &str) -> Result<SyncobjChoice, std::convert::Infallible> {
+    Ok(match text {
+        "none" => SyncobjChoice::None,
+        path => SyncobjChoice::Node(path.into()),
+    })
 }
 
 fn power_of_two(text: &str) -> Result<u64, String> {

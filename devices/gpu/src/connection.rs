@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stile_core::Limits;
-use stile_host::{Allocator, Udmabuf};
+use stile_host::{Allocator, SyncobjNode, Udmabuf};
 use tracing::{info, warn};
 use vhost::vhost_user::{BackendReqHandler, Error as ProtocolError};
 
@@ -24,6 +24,7 @@ pub(crate) struct Lasting {
     pub(crate) registry: Arc<Registry>,
     pub(crate) allocator: Option<Arc<Allocator>>,
     pub(crate) udmabuf: Option<Arc<Udmabuf>>,
+    pub(crate) syncobjs: Option<SyncobjNode>,
 }
 
 /// Serves one front end until it goes. Nothing of it is left afterwards.
@@ -52,6 +53,7 @@ fn run(stream: UnixStream, lasting: &Lasting) -> Result<()> {
         Arc::clone(&lasting.registry),
         lasting.allocator.clone(),
         lasting.udmabuf.clone(),
+        lasting.syncobjs.clone(),
     );
     let machine = Machine::new(
         lasting.limits,

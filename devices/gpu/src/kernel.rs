@@ -13,8 +13,8 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     /// Asks the kernel, over a buffer of one page from the allocator, or from udmabuf where that
-    /// cannot be.
-    pub(crate) fn ask(allocator: Option<&Allocator>) -> Self {
+    /// cannot be. `syncobjs` says whether there is a node for timelines.
+    pub(crate) fn ask(allocator: Option<&Allocator>, syncobjs: bool) -> Self {
         let takes_deadlines =
             idle_fence(allocator).is_some_and(|fence| fence.takes_deadlines().unwrap_or(false));
         let mut operations = OpCode::mask();
@@ -23,6 +23,9 @@ impl Kernel {
                 "DEADLINE is not offered: the kernel has no SYNC_IOC_SET_DEADLINE, or no dma-buf"
             );
             operations &= !OpCode::Deadline.bit();
+        }
+        if !syncobjs {
+            operations &= !crate::timeline::operations();
         }
         Self { operations }
     }

@@ -27,6 +27,7 @@ mod ring;
 mod seldom;
 mod server;
 mod shell;
+mod timeline;
 
 pub use error::{Error, Result};
-pub use server::{Config, Endpoint, serve};
+pub use server::{Config, Endpoint, SyncobjChoice, serve};

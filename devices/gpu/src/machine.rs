@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use stile_core::{Device, Limits, WaitId};
+use stile_core::{Device, Limits, PointId, WaitId};
 use tracing::{debug, info};
 use virtio_queue::QueueT;
 use vm_memory::GuestMemoryMmap;
@@ -46,6 +46,8 @@ pub(crate) struct Machine {
     again: Vec<Which>,
     /// Fences that signalled while the control ring was stopped.
     held: Vec<WaitId>,
+    /// Points that have come so far and that the device does not know of yet.
+    points: Vec<PointId>,
 }
 
 impl Machine {
@@ -75,6 +77,7 @@ impl Machine {
             failed: Vec::new(),
             again: Vec::new(),
             held: Vec::new(),
+            points: Vec::new(),
         })
     }
 
@@ -111,6 +114,7 @@ impl Machine {
                     self.shell.reactor.postpone(wait);
                     self.held.push(wait);
                 }
+                Wake::Point(point) => self.points.push(point),
                 Wake::Source(Source::Timer | Source::Channel) if !live => {}
                 Wake::Source(Source::Timer) => self.device.tick(&mut self.shell, now_ns()),
                 Wake::Source(Source::Channel) => self.finish_jobs(),
@@ -124,12 +128,24 @@ impl Machine {
             // What has ended may have let a POLL start.
             self.settle();
         }
+        if live {
+            self.tell_points();
+        }
         self.publish();
         self.shell.reactor.bury();
         if let Some(deadline) = self.device.next_deadline_ns().filter(|_| live) {
             self.shell.reactor.set_timer(deadline)?;
         }
         Ok(())
+    }
+
+    /// Tells the device which points have come so far, all at once.
+    fn tell_points(&mut self) {
+        if !self.points.is_empty() {
+            let points = self.points.drain(..);
+            self.device
+                .points_reached(&mut self.shell, now_ns(), points);
+        }
     }
 
     /// Tells the device which of its jobs the front end has done.
@@ -145,6 +161,7 @@ impl Machine {
             self.device
                 .signalled(&mut self.shell, now_ns(), wait, false);
         }
+        self.tell_points();
         self.finish_jobs();
         self.device.tick(&mut self.shell, now_ns());
     }
@@ -327,6 +344,7 @@ impl Machine {
         self.device.reset(&mut self.shell);
         self.shell.reactor.bury();
         self.held.clear();
+        self.points.clear();
         self.shell.chains.clear();
         self.shell.answered.clear();
         self.control.forget();

@@ -3,12 +3,19 @@
 //! The few fixed sources and any number of fences stand in the same set, so that a fence that
 //! signals is one wake-up away from its guest. Adding and removing take constant time.
 //!
+//! | token | source |
+//! | --- | --- |
+//! | below 2^31 | a fixed one |
+//! | 2^31 to 2^32 − 1 | a point: 2^31 and the lower half of its [`PointId`] |
+//! | from 2^32 on | a fence: its [`WaitId`], whose upper half is not zero |
+//!
 //! Eventfds and the timer are edge-triggered: nobody reads them, a write wakes again. Fences stay
-//! readable, and leave the set when they are seen.
+//! readable, and leave the set when they are seen. The eventfd of a point is written once, and wakes
+//! once.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::event::{EventfdFlags, Timespec, epoll};
@@ -16,7 +23,7 @@ use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
-use stile_core::WaitId;
+use stile_core::{PointId, WaitId};
 use stile_host::SyncFile;
 
 use crate::error::{Error, Result};
@@ -24,7 +31,10 @@ use crate::error::{Error, Result};
 /// Events that one wake-up takes.
 const BATCH: usize = 256;
 
-/// The fixed sources. Their tokens are below those of the fences, whose upper half is not zero.
+/// The first token of a point.
+const POINTS: u64 = 1 << 31;
+
+/// The fixed sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The front end's socket.
@@ -66,6 +76,8 @@ pub(crate) enum Wake {
     Source(Source),
     /// A watched fence.
     Fence(WaitId),
+    /// A watched point.
+    Point(PointId),
 }
 
 struct Watch {
@@ -102,6 +114,10 @@ pub(crate) struct Reactor {
     fresh: Vec<WaitId>,
     /// Watches that have ended and cost a system call or two yet.
     ended: Vec<Watch>,
+    /// Watched points, by their tokens, with the eventfd that the kernel counts up.
+    points: HashMap<u64, (PointId, OwnedFd)>,
+    /// Eventfds of points that are to be closed.
+    done: Vec<OwnedFd>,
 }
 
 impl Reactor {
@@ -120,6 +136,8 @@ impl Reactor {
             watches: HashMap::new(),
             fresh: Vec::new(),
             ended: Vec::new(),
+            points: HashMap::new(),
+            done: Vec::new(),
         };
         reactor.add(&reactor.timer, Source::Timer)?;
         Ok(reactor)
@@ -146,6 +164,8 @@ impl Reactor {
 
     /// Waits until something happens, and appends it to `wakes`. A caller that is `busy` only looks.
     pub(crate) fn wait(&mut self, wakes: &mut Vec<Wake>, busy: bool) -> Result<()> {
+        // Before anything can be read from the set: a new point may have the token of an old one.
+        self.done.clear();
         let now = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
@@ -161,8 +181,10 @@ impl Reactor {
             let source = Source::ALL
                 .into_iter()
                 .find(|source| source.token() == token);
+            let point = || self.points.get(&token).map(|(id, _)| Wake::Point(*id));
             source
                 .map(Wake::Source)
+                .or_else(point)
                 .or_else(|| WaitId::from_bits(token).map(Wake::Fence))
         }));
         if wakes.contains(&Wake::Source(Source::Timer)) {
@@ -262,6 +284,31 @@ impl Reactor {
         Ok(())
     }
 
+    /// Begins to watch a point, and gives the eventfd that the kernel is to count up.
+    ///
+    /// # Errors
+    /// The errno of `eventfd` or `epoll_ctl`.
+    pub(crate) fn watch_point(
+        &mut self,
+        id: PointId,
+    ) -> std::result::Result<BorrowedFd<'_>, Errno> {
+        let token = point_token(id).ok_or(Errno::NOSPC)?;
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let eventfd = rustix::event::eventfd(0, flags)?;
+        let once = epoll::EventFlags::IN | epoll::EventFlags::ONESHOT;
+        epoll::add(&self.set, &eventfd, epoll::EventData::new_u64(token), once)?;
+        self.points.insert(token, (id, eventfd));
+        let (_, eventfd) = self.points.get(&token).ok_or(Errno::NOSPC)?;
+        Ok(eventfd.as_fd())
+    }
+
+    /// Ends the watch of a point. Its eventfd is closed by the next [`Reactor::wait`], and leaves
+    /// the set with that: the kernel's own reference, to be counted up, does not keep it there.
+    pub(crate) fn unwatch_point(&mut self, id: PointId) {
+        let gone = point_token(id).and_then(|token| self.points.remove(&token));
+        self.done.extend(gone.map(|(_, eventfd)| eventfd));
+    }
+
     /// The fence of a watch.
     pub(crate) fn fence(&self, wait: WaitId) -> Option<&SyncFile> {
         self.watches.get(&wait.to_bits()).map(|watch| &*watch.fence)
@@ -289,6 +336,12 @@ impl Reactor {
             }
         }
     }
+}
+
+/// The token of a point; `None` where a device has had 2^31 of them at once.
+fn point_token(id: PointId) -> Option<u64> {
+    let index = id.to_bits() & u64::from(u32::MAX);
+    (index < POINTS).then_some(POINTS | index)
 }
 
 /// An eventfd for waking a reactor from another thread.

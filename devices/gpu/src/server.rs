@@ -14,7 +14,7 @@ use rustix::net::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use stile_core::Limits;
-use stile_host::{AllocatorChoice, Udmabuf};
+use stile_host::{AllocatorChoice, SyncobjNode, Udmabuf};
 use tracing::{info, warn};
 
 use crate::bridge::{self, Registry};
@@ -31,6 +31,17 @@ pub enum Endpoint {
     Fd(RawFd),
 }
 
+/// Where the drm_syncobjs of timelines are.
+#[derive(Clone, Debug)]
+pub enum SyncobjChoice {
+    /// On the first DRM node that has them, if there is one.
+    Find,
+    /// On this DRM node.
+    Node(PathBuf),
+    /// Nowhere: timelines are not offered.
+    None,
+}
+
 /// What the daemon is to do.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -40,6 +51,8 @@ pub struct Config {
     pub bridge: Option<PathBuf>,
     /// Where host blobs come from.
     pub allocator: AllocatorChoice,
+    /// Where timelines come from.
+    pub syncobjs: SyncobjChoice,
     /// Quotas.
     pub limits: Limits,
     /// Whether to end when the first front end has gone.
@@ -61,17 +74,23 @@ pub fn serve(config: &Config) -> Result<()> {
         ..config.limits
     };
     let registry = Arc::new(Registry::default());
+    let syncobjs = open_syncobjs(&config.syncobjs);
     if let Some(path) = &config.bridge {
-        bridge::start(path, Arc::clone(&registry))?;
+        let office = bridge::Office {
+            registry: Arc::clone(&registry),
+            syncobjs: syncobjs.clone(),
+        };
+        bridge::start(path, office)?;
         info!(path = %path.display(), "The bridge is open");
     }
     let allocator = open_allocator(&config.allocator);
     let lasting = Lasting {
         limits,
-        kernel: Kernel::ask(allocator.as_deref()),
+        kernel: Kernel::ask(allocator.as_deref(), syncobjs.is_some()),
         registry,
         allocator,
         udmabuf: open_udmabuf(),
+        syncobjs,
     };
     let listener = match (inherited, &config.endpoint) {
         (Some(Inherited::Connection(stream)), _) => return connection::serve(stream, &lasting),
@@ -115,6 +134,24 @@ fn open_allocator(choice: &AllocatorChoice) -> Option<Arc<stile_host::Allocator>
         Ok(allocator) => Some(Arc::new(allocator)),
         Err(error) => {
             warn!("HOST3D blobs cannot be made: {error}");
+            None
+        }
+    }
+}
+
+fn open_syncobjs(choice: &SyncobjChoice) -> Option<SyncobjNode> {
+    let node = match choice {
+        SyncobjChoice::Find => SyncobjNode::find(),
+        SyncobjChoice::Node(path) => SyncobjNode::open(path),
+        SyncobjChoice::None => return None,
+    };
+    match node {
+        Ok(node) => {
+            info!(path = %node.path().display(), "Timelines are on this node");
+            Some(node)
+        }
+        Err(error) => {
+            warn!("Timelines are not offered: {error}");
             None
         }
     }

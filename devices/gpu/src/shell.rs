@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use stile_core::{Answer, BlobSource, Errno, Host, JobId, Outcome, WaitId};
-use stile_host::{Allocator, Status, SyncFile, Udmabuf};
+use stile_host::{Allocator, Status, SyncFile, SyncobjNode, Udmabuf};
 use stile_wire::gpu::MAX_RESPONSE_BYTES;
 use stile_wire::sync::{Access, Block};
 use tracing::{debug, warn};
@@ -26,7 +26,9 @@ pub(crate) struct Shell {
     pub(crate) chains: Chains,
     /// Answered chains: ring, head, bytes written.
     pub(crate) answered: Vec<(Which, u16, u32)>,
-    registry: Arc<Registry>,
+    pub(crate) registry: Arc<Registry>,
+    /// Where the host's syncobjs are.
+    pub(crate) syncobjs: Option<SyncobjNode>,
     allocator: Option<Arc<Allocator>>,
     udmabuf: Option<Arc<Udmabuf>>,
     response: [u8; MAX_RESPONSE_BYTES],
@@ -39,6 +41,7 @@ impl Shell {
         registry: Arc<Registry>,
         allocator: Option<Arc<Allocator>>,
         udmabuf: Option<Arc<Udmabuf>>,
+        syncobjs: Option<SyncobjNode>,
     ) -> Self {
         Self {
             memory: Arc::default(),
@@ -47,6 +50,7 @@ impl Shell {
             chains: Chains::default(),
             answered: Vec::new(),
             registry,
+            syncobjs,
             allocator,
             udmabuf,
             response: [0; MAX_RESPONSE_BYTES],
@@ -56,7 +60,6 @@ impl Shell {
 
 impl Host for Shell {
     type Buffer = Buffer;
-    type Fence = Arc<SyncFile>;
     type Records = Records;
 
     fn create_buffer(&mut self, source: BlobSource<'_>) -> Result<Buffer, Errno> {

@@ -41,7 +41,9 @@ fn guest_blob(vm: &mut Vm, resource_id: u32) -> Piece {
 
 #[test]
 fn the_capset_is_stile_sync_and_there_is_one() {
-    let daemon = daemon();
+    // Timelines are offered where the machine has them.
+    let options = Options::new(env!("CARGO_BIN_EXE_stile-gpu"));
+    let daemon = Daemon::start(options.with(&["--syncobj-node=none"]));
     let mut vm = daemon.connect();
     let info: CapsetInfo = vm.expect(&capset_info(0), RESP_OK_CAPSET_INFO).body();
     assert_eq!(info.capset_id.get(), CAPSET_ID);
@@ -84,6 +86,9 @@ fn the_limits_of_the_command_line_stand_in_the_capset() {
         "--max-pending-fences=7",
         "--max-cookies=8",
         "--max-host-mib=9",
+        "--max-timelines=10",
+        "--max-events=11",
+        "--max-timeout-ms=12",
     ]));
     let mut vm = daemon.connect();
     let capset: Capset = vm.expect(&capset(CAPSET_ID, 1), RESP_OK_CAPSET).body();
@@ -91,6 +96,9 @@ fn the_limits_of_the_command_line_stand_in_the_capset() {
     assert_eq!(capset.max_pending_fences.get(), 7);
     assert_eq!(capset.max_cookies.get(), 8);
     assert_eq!(capset.max_host_bytes.get(), 9 << 20);
+    assert_eq!(capset.max_timelines.get(), 10);
+    assert_eq!(capset.max_events.get(), 11);
+    assert_eq!(capset.max_timeout_ms.get(), 12);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What must be true of the events between any two calls. For tests.
 
 use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 use super::{Events, Inbox};
 use crate::device::{Device, to_usize};
@@ -92,8 +93,19 @@ impl<H: Host> Device<H> {
         if self.events.watches.len() > to_usize(self.limits.events) {
             return Err("There are too many watches");
         }
+        let watches = self.events.watches.keys().filter_map(|key| {
+            let watch = self.events.watches.get(key)?;
+            watch.happened.is_none().then_some((key, watch.awaited))
+        });
+        let armed: Vec<_> = watches.collect();
+        let names = self.contexts.values();
+        let names = names.flat_map(|context| context.timelines.values().copied());
+        self.timelines.check(&names.collect::<Vec<_>>(), &armed)?;
         let mut open: usize = 0;
         for (ctx_id, context) in &self.contexts {
+            if context.timelines.len() > to_usize(self.limits.timelines) {
+                return Err("A context has too many timelines");
+            }
             if let Some(ring) = &context.inbox.ring
                 && !context.resources.contains(&ring.resource_id())
             {

@@ -4,7 +4,7 @@ use stile_wire::sync::RecordFlags;
 
 use super::{Awaited, Happened};
 use crate::device::Device;
-use crate::host::{Host, WaitId, errno};
+use crate::host::{Errno, Host, WaitId, errno};
 use crate::slab::Key;
 use crate::status::Ending;
 
@@ -22,7 +22,34 @@ impl<H: Host> Device<H> {
     /// A watch is over before what it watched for: whoever would have fired it is told. Gives the
     /// `value` of its event, if it has one.
     pub(crate) fn disarm(&mut self, _host: &mut H, awaited: Awaited) -> u64 {
-        match awaited {}
+        match awaited {
+            Awaited::Point { watch } => self.timelines.detach(watch),
+        }
+    }
+
+    /// Whether a context may watch for the event `number`.
+    ///
+    /// # Errors
+    /// `ENXIO` without an event ring; `EEXIST` where it does; `EDQUOT` over the quota.
+    pub(crate) fn room_for_event(&mut self, ctx_id: u32, number: u64) -> Result<(), Errno> {
+        let context = self.contexts.get(&ctx_id).ok_or(errno::ENOENT)?;
+        let room = self.events.room(&context.inbox, number, &self.limits);
+        if room == Err(errno::EDQUOT) {
+            self.counters.over_quota = self.counters.over_quota.saturating_add(1);
+        }
+        room
+    }
+
+    /// When a watch is given up that may take so long.
+    ///
+    /// # Errors
+    /// `EINVAL` for a time above the limit.
+    pub(crate) fn event_deadline(&self, now_ns: u64, timeout_ns: u64) -> Result<u64, Errno> {
+        let most = u64::from(self.limits.timeout_ms).saturating_mul(1_000_000);
+        if timeout_ns > most {
+            return Err(errno::EINVAL);
+        }
+        Ok(now_ns.saturating_add(timeout_ns))
     }
 
     /// Ends the watches whose time is over.

@@ -3,6 +3,7 @@
 mod event;
 mod poll;
 mod sync_file;
+mod timeline;
 
 use stile_wire::gpu::{Response, ResponseError};
 use stile_wire::sync::{Framing, Op, OpCode, RecordFlags, Step, Steps};
@@ -29,6 +30,14 @@ pub(crate) fn supported() -> u64 {
         OpCode::Events,
         OpCode::EventWait,
         OpCode::Cancel,
+        OpCode::TlCreate,
+        OpCode::TlDestroy,
+        OpCode::TlSignal,
+        OpCode::TlReset,
+        OpCode::TlTransfer,
+        OpCode::TlWatch,
+        OpCode::TlShare,
+        OpCode::TlAdopt,
     ]
     .into_iter()
     .fold(0, |mask, op| mask | op.bit())
@@ -197,6 +206,33 @@ impl<H: Host> Device<H> {
             } => self.bind_events(host, turn, resource_id, offset, size),
             Op::EventWait { seen } => self.event_wait(host, turn, subject, started, seen),
             Op::Cancel { event } => self.cancel(host, turn, event),
+            Op::TlCreate { timeline, flags } => self.create_timeline(host, turn, timeline, flags),
+            Op::TlDestroy { timeline } => self.destroy_timeline(host, turn, timeline),
+            Op::TlSignal { timeline, point } => self.signal_point(host, turn, timeline, point),
+            Op::TlReset { timeline } => self.reset_timeline(host, turn, timeline),
+            Op::TlTransfer {
+                timeline,
+                point,
+                cookie,
+                direction,
+            } => self.transfer(host, turn, (timeline, point), cookie, direction),
+            Op::TlWatch {
+                timeline,
+                point,
+                timeout_ns,
+                until,
+                ..
+            } => {
+                let watched = timeline::Watched {
+                    timeline,
+                    point,
+                    timeout_ns,
+                    until,
+                };
+                self.watch_point(host, turn, subject, &watched)
+            }
+            Op::TlShare { timeline, uuid } => self.share_timeline(host, turn, timeline, uuid),
+            Op::TlAdopt { timeline, uuid } => self.adopt_timeline(host, turn, timeline, uuid),
             _ => Err(errno::ENOSYS),
         }
     }

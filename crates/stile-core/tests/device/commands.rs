@@ -293,6 +293,14 @@ fn the_capset_says_what_the_limits_are() {
         OpCode::Events,
         OpCode::EventWait,
         OpCode::Cancel,
+        OpCode::TlCreate,
+        OpCode::TlDestroy,
+        OpCode::TlSignal,
+        OpCode::TlReset,
+        OpCode::TlTransfer,
+        OpCode::TlWatch,
+        OpCode::TlShare,
+        OpCode::TlAdopt,
     ];
     let offered = offered.iter().fold(0, |mask, op| mask | op.bit());
     let expected = Capset {

@@ -2,15 +2,9 @@
 
 use stile_core::errno;
 use stile_wire::gpu::Response;
-use stile_wire::sync::{EventHeader, Op, RecordFlags};
-use zerocopy::FromBytes;
+use stile_wire::sync::{Op, RecordFlags};
 
-use crate::sim::{Bench, Fenced, GuestCommand, HostFails};
-
-/// An operation for ring 0.
-fn op(tag: u32, op: Op) -> Vec<u8> {
-    op.encode(0, tag).to_vec()
-}
+use crate::sim::{Bench, Fenced, GuestCommand, HostFails, operation};
 
 fn status(resource_id: u32) -> Vec<u8> {
     let (offset, size) = (0, 65536);
@@ -19,7 +13,7 @@ fn status(resource_id: u32) -> Vec<u8> {
         offset,
         size,
     };
-    op(0, status)
+    operation(0, status)
 }
 
 fn events(tag: u32, resource_id: u32, offset: u64, size: u64) -> Vec<u8> {
@@ -28,11 +22,11 @@ fn events(tag: u32, resource_id: u32, offset: u64, size: u64) -> Vec<u8> {
         offset,
         size,
     };
-    op(tag, events)
+    operation(tag, events)
 }
 
 fn event_wait(tag: u32, seen: u64) -> Vec<u8> {
-    op(tag, Op::EventWait { seen })
+    operation(tag, Op::EventWait { seen })
 }
 
 /// With a status blob in resource 2, and the blobs 1 and 3.
@@ -48,20 +42,13 @@ fn last(bench: &Bench) -> (u32, u32) {
     errors.last().copied().expect("a record")
 }
 
-fn header(bench: &Bench, resource_id: u32, offset: usize) -> EventHeader {
-    let storage = bench.sim.storage(resource_id);
-    let bytes = storage.bytes.borrow();
-    let (header, _) = EventHeader::read_from_prefix(&bytes[offset..]).expect("a header");
-    header
-}
-
 #[test]
 fn a_ring_is_zeroed_and_has_a_header() {
     let mut bench = bench();
     bench.sim.storage(1).bytes.borrow_mut().resize(8192, 0xaa);
     bench.unfenced(&[events(7, 1, 128, 64 + 3 * 64 + 63)]);
     assert_eq!(last(&bench), (7, 0));
-    let header = header(&bench, 1, 128);
+    let header = bench.ring(1, 128).header;
     assert_eq!(&header.magic.get().to_le_bytes(), b"STEV");
     assert_eq!((header.version.get(), header.record_bytes.get()), (1, 64));
     assert_eq!((header.capacity.get(), header.head.get()), (3, 0));
@@ -148,7 +135,7 @@ fn an_event_wait_ends_with_its_ring() {
         bench.unfenced(&[events(1, 1, 0, 4096)]);
         let chains = [
             bench.fenced(0, 1, &[event_wait(2, 0), event_wait(3, 0)]),
-            bench.fenced(1, 2, &[op(0, Op::Clock), event_wait(4, 0)]),
+            bench.fenced(1, 2, &[operation(0, Op::Clock), event_wait(4, 0)]),
         ];
         assert!(bench.is_pending(chains[0]), "{end}");
         for command in &commands {
@@ -195,8 +182,8 @@ fn an_event_wait_needs_room_like_any_wait() {
 #[test]
 fn cancel_of_what_nobody_waits_for_is_enoent() {
     let mut bench = bench();
-    bench.unfenced(&[op(1, Op::Cancel { event: 5 })]);
+    bench.unfenced(&[operation(1, Op::Cancel { event: 5 })]);
     assert_eq!(last(&bench), (1, 2));
-    bench.unfenced(&[events(2, 1, 0, 4096), op(3, Op::Cancel { event: 5 })]);
+    bench.unfenced(&[events(2, 1, 0, 4096), operation(3, Op::Cancel { event: 5 })]);
     assert_eq!(last(&bench), (3, 2));
 }

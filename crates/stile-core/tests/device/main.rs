@@ -25,3 +25,4 @@ mod spec;
 #[path = "../../../stile-wire/tests/spec_table/mod.rs"]
 mod spec_table;
 mod status;
+mod timelines;

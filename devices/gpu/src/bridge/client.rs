@@ -1,25 +1,26 @@
 //! A client of the bridge, for host processes and tests.
 
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType, connect, recvmsg, send, socket_with,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg,
+    sendmsg, socket_with,
 };
 use stile_host::DmaBuf;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::wire::{Answer, BY_ID, BY_UUID, Question};
+use super::wire::{Answer, BINARY, BY_ID, BY_UUID, OFFER_TIMELINE, Question, TIMELINE};
 
-/// Why the bridge gave no buffer.
+/// Why the bridge did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// There is no such resource.
-    #[error("The device has no such resource")]
+    /// There is no such resource or timeline.
+    #[error("The device has no such resource or timeline")]
     NotFound,
     /// The bridge answered with another errno.
     #[error("The bridge refused with errno {0}")]
@@ -75,8 +76,8 @@ impl Client {
     pub fn by_id(&self, resource_id: u32) -> Result<Resource, ClientError> {
         let mut question = Question::new_zeroed();
         question.kind.set(BY_ID);
-        question.resource_id.set(resource_id);
-        self.ask(&question)
+        question.detail.set(resource_id);
+        self.resource(&question)
     }
 
     /// The resource with this UUID. Blocks until the bridge answers.
@@ -87,11 +88,66 @@ impl Client {
         let mut question = Question::new_zeroed();
         question.kind.set(BY_UUID);
         question.uuid = uuid;
-        self.ask(&question)
+        self.resource(&question)
     }
 
-    fn ask(&self, question: &Question) -> Result<Resource, ClientError> {
-        send(&self.socket, question.as_bytes(), SendFlags::NOSIGNAL)?;
+    /// A timeline that the guest shares under this UUID: a descriptor of its drm_syncobj. Blocks
+    /// until the bridge answers.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] and the others.
+    pub fn timeline(&self, uuid: [u8; 16]) -> Result<OwnedFd, ClientError> {
+        let mut question = Question::new_zeroed();
+        question.kind.set(TIMELINE);
+        question.uuid = uuid;
+        let (_, descriptor) = self.ask(&question, None)?;
+        descriptor.ok_or(ClientError::BadAnswer)
+    }
+
+    /// Gives a drm_syncobj to the guest, which adopts it by this UUID. `binary` says that its only
+    /// point is 0. The offer ends with the connection, or when it is taken up. Blocks until the
+    /// bridge answers.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`]: `EEXIST` where the UUID is taken, `EINVAL` where the descriptor is
+    /// no drm_syncobj, `EOPNOTSUPP` where the device has no timelines, `EDQUOT` where there are too
+    /// many offers.
+    pub fn offer_timeline(
+        &self,
+        uuid: [u8; 16],
+        syncobj: BorrowedFd<'_>,
+        binary: bool,
+    ) -> Result<(), ClientError> {
+        let mut question = Question::new_zeroed();
+        question.kind.set(OFFER_TIMELINE);
+        question.detail.set(if binary { BINARY } else { 0 });
+        question.uuid = uuid;
+        self.ask(&question, Some(syncobj)).map(|_| ())
+    }
+
+    fn resource(&self, question: &Question) -> Result<Resource, ClientError> {
+        let (answer, descriptor) = self.ask(question, None)?;
+        let fd = descriptor.ok_or(ClientError::BadAnswer)?;
+        Ok(Resource {
+            resource_id: answer.resource_id.get(),
+            uuid: Some(answer.uuid).filter(|uuid| *uuid != [0; 16]),
+            buffer: DmaBuf::from_fd(fd).map_err(ClientError::NotADmaBuf)?,
+        })
+    }
+
+    fn ask(
+        &self,
+        question: &Question,
+        given: Option<BorrowedFd<'_>>,
+    ) -> Result<(Answer, Option<OwnedFd>), ClientError> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let given: Vec<BorrowedFd<'_>> = given.into_iter().collect();
+        if !given.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(&given));
+        }
+        let slices = [IoSlice::new(question.as_bytes())];
+        sendmsg(&self.socket, &slices, &mut control, SendFlags::NOSIGNAL)?;
         let mut packet = [0_u8; size_of::<Answer>()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -110,15 +166,10 @@ impl Client {
             return Err(ClientError::BadAnswer);
         }
         let answer = Answer::read_from_bytes(&packet).map_err(|_| ClientError::BadAnswer)?;
-        match (answer.errno.get(), descriptor) {
-            (0, Some(fd)) => Ok(Resource {
-                resource_id: answer.resource_id.get(),
-                uuid: Some(answer.uuid).filter(|uuid| *uuid != [0; 16]),
-                buffer: DmaBuf::from_fd(fd).map_err(ClientError::NotADmaBuf)?,
-            }),
-            (0, None) => Err(ClientError::BadAnswer),
-            (2, _) => Err(ClientError::NotFound),
-            (errno, _) => Err(ClientError::Refused(errno)),
+        match answer.errno.get() {
+            0 => Ok((answer, descriptor)),
+            2 => Err(ClientError::NotFound),
+            errno => Err(ClientError::Refused(errno)),
         }
     }
 }

@@ -1,9 +1,11 @@
-//! The buffers that have a name outside of the device.
+//! What has a name outside of the device.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stile_host::DmaBuf;
+
+use super::timelines::Timelines;
 
 /// A named buffer.
 #[derive(Clone, Debug)]
@@ -17,6 +19,7 @@ pub(crate) struct Entry {
 /// destroyed, never for a fence; nobody holds it longer than a look-up takes.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
+    pub(crate) timelines: Timelines,
     entries: Mutex<BTreeMap<u32, Entry>>,
 }
 
@@ -34,7 +37,9 @@ impl Registry {
         self.lock().remove(&resource_id);
     }
 
+    /// The guest has gone.
     pub(crate) fn clear(&self) {
+        self.timelines.clear_shared();
         self.lock().clear();
     }
 

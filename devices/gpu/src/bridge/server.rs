@@ -1,39 +1,35 @@
 //! The bridge's thread: accepts, checks who it is, answers.
 
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType, accept_with, bind, listen, recv, sendmsg, socket_with, sockopt,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind,
+    listen, recvmsg, sendmsg, socket_with, sockopt,
 };
 use tracing::{debug, warn};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::registry::{Entry, Registry};
-use super::wire::{Answer, BY_ID, BY_UUID, Question};
+use super::request::{Office, Reply};
+use super::wire::Question;
 use crate::error::{Error, Result};
 use crate::server::{SHORTAGE_PAUSE, is_shortage};
 
 /// Clients at once. One more is turned away.
 const CLIENTS: usize = 64;
 
-/// `ENOENT` and `EINVAL`, as the answer has them.
-const NOT_FOUND: u32 = 2;
-const INVALID: u32 = 22;
-
 /// Listens on `path` and starts the thread, which lasts as long as the process.
-pub(crate) fn start(path: &Path, registry: Arc<Registry>) -> Result<()> {
+pub(crate) fn start(path: &Path, office: Office) -> Result<()> {
     let socket = listener(path)?;
     std::thread::Builder::new()
         .name("bridge".to_owned())
-        .spawn(move || run(&socket, &registry))
+        .spawn(move || run(&socket, &office))
         .map_err(Error::system("clone"))?;
     Ok(())
 }
@@ -59,11 +55,18 @@ fn listener(path: &Path) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-fn run(socket: &OwnedFd, registry: &Registry) {
-    let mut clients: Vec<OwnedFd> = Vec::new();
+/// A connection, and its number.
+struct Client {
+    socket: OwnedFd,
+    number: u64,
+}
+
+fn run(socket: &OwnedFd, office: &Office) {
+    let mut clients: Vec<Client> = Vec::new();
+    let mut number: u64 = 0;
     loop {
         let mut set: Vec<PollFd<'_>> = std::iter::once(socket.as_fd())
-            .chain(clients.iter().map(AsFd::as_fd))
+            .chain(clients.iter().map(|client| client.socket.as_fd()))
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
         match poll(&mut set, None) {
@@ -77,10 +80,18 @@ fn run(socket: &OwnedFd, registry: &Registry) {
         let incoming = woken.next().unwrap_or(false);
         let woken: Vec<bool> = woken.collect();
         let mut woken = woken.into_iter();
-        clients.retain(|client| !woken.next().unwrap_or(false) || answer(client.as_fd(), registry));
+        clients.retain(|client| {
+            let stays = !woken.next().unwrap_or(false) || answer(client, office);
+            if !stays {
+                office.forget_client(client.number);
+            }
+            stays
+        });
         if incoming && let Some(client) = accept(socket) {
             if clients.len() < CLIENTS {
-                clients.push(client);
+                number = number.saturating_add(1);
+                let socket = client;
+                clients.push(Client { socket, number });
             } else {
                 warn!(CLIENTS, "The bridge turns a client away");
             }
@@ -111,30 +122,30 @@ fn accept(socket: &OwnedFd) -> Option<OwnedFd> {
 }
 
 /// Answers one question. `false` if the client is gone or does not read its answers.
-fn answer(client: BorrowedFd<'_>, registry: &Registry) -> bool {
+fn answer(client: &Client, office: &Office) -> bool {
     let mut packet = [0_u8; size_of::<Question>()];
-    let length = match recv(client, &mut packet, RecvFlags::TRUNC) {
-        Ok((_, 0)) => return false,
-        Ok((_, length)) => length,
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::TRUNC | RecvFlags::CMSG_CLOEXEC;
+    let mut slices = [IoSliceMut::new(&mut packet)];
+    let length = match recvmsg(&client.socket, &mut slices, &mut control, flags) {
+        Ok(received) => received.bytes,
         Err(Errno::AGAIN | Errno::INTR) => return true,
         Err(_) => return false,
     };
+    if length == 0 {
+        return false;
+    }
+    // More than one does not fit, and is closed by the kernel.
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
     let question = Question::read_from_bytes(&packet)
         .ok()
         .filter(|_| length == packet.len());
-    let found = match question {
-        None => Err(INVALID),
-        Some(question) => match question.kind.get() {
-            BY_ID if question.uuid == [0; 16] => {
-                registry.by_id(question.resource_id.get()).ok_or(NOT_FOUND)
-            }
-            BY_UUID if question.resource_id.get() == 0 => {
-                registry.by_uuid(question.uuid).ok_or(NOT_FOUND)
-            }
-            _ => Err(INVALID),
-        },
-    };
-    match reply(client, found) {
+    let reply = office.answer(client.number, question.as_ref(), descriptor);
+    match send(client.socket.as_fd(), &reply) {
         Ok(()) => true,
         Err(error) => {
             debug!(%error, "A client of the bridge does not take its answer");
@@ -143,37 +154,17 @@ fn answer(client: BorrowedFd<'_>, registry: &Registry) -> bool {
     }
 }
 
-fn reply(client: BorrowedFd<'_>, found: std::result::Result<Entry, u32>) -> rustix::io::Result<()> {
-    let (answer, entry) = match found {
-        Ok(entry) => {
-            let answer = Answer {
-                errno: 0.into(),
-                resource_id: entry.resource_id.into(),
-                size: entry.buffer.size().into(),
-                uuid: entry.uuid.unwrap_or_default(),
-            };
-            (answer, Some(entry))
-        }
-        Err(errno) => {
-            let answer = Answer {
-                errno: errno.into(),
-                resource_id: 0.into(),
-                size: 0.into(),
-                uuid: [0; 16],
-            };
-            (answer, None)
-        }
-    };
+fn send(client: BorrowedFd<'_>, reply: &Reply) -> rustix::io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds: Vec<BorrowedFd<'_>> = entry.iter().map(|entry| entry.buffer.as_fd()).collect();
+    let fds: Vec<BorrowedFd<'_>> = reply.descriptor.as_fd().into_iter().collect();
     if !fds.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(&fds));
     }
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     sendmsg(
         client,
-        &[IoSlice::new(answer.as_bytes())],
+        &[IoSlice::new(reply.answer.as_bytes())],
         &mut control,
         flags,
     )?;

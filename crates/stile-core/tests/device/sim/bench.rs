@@ -7,6 +7,7 @@ use stile_wire::sync::Access;
 use super::guest::{Fenced, GuestCommand};
 use super::host::{Sim, Task};
 use super::kernel::Source;
+use super::ring::Ring;
 use super::status::Records;
 
 /// Nanoseconds of a millisecond.
@@ -146,6 +147,19 @@ impl Bench {
                 .signalled(&mut self.sim, self.now_ns, wait, false);
             self.checked();
         }
+    }
+
+    /// The device hears of all points that have come so far.
+    pub(crate) fn deliver_points(&mut self) {
+        let reached = self.sim.reached_points();
+        self.device
+            .points_reached(&mut self.sim, self.now_ns, reached);
+        self.checked();
+    }
+
+    /// The event ring that begins at `offset` of a resource.
+    pub(crate) fn ring(&self, resource_id: u32, offset: usize) -> Ring {
+        Ring::read(&self.sim.storage(resource_id).bytes.borrow(), offset)
     }
 
     /// Time passes.

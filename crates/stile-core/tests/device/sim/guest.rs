@@ -1,7 +1,7 @@
 //! What a guest's driver puts into a chain.
 
 use stile_wire::gpu::types;
-use stile_wire::sync::CAPSET_ID;
+use stile_wire::sync::{CAPSET_ID, Op};
 
 /// How a command's header is about fences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,4 +157,9 @@ impl GuestCommand {
     pub(crate) fn of(self, ctx_id: u32) -> Self {
         Self { ctx_id, ..self }
     }
+}
+
+/// An operation for ring 0.
+pub(crate) fn operation(tag: u32, op: Op) -> Vec<u8> {
+    op.encode(0, tag).to_vec()
 }

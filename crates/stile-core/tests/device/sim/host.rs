@@ -8,13 +8,14 @@ use stile_core::{Answer, BlobSource, Chain, Errno, Host, JobId, Outcome, WaitId}
 use stile_wire::sync::{Access, Block};
 
 use super::kernel::{Kernel, Reservation, Source, SyncFile};
+use super::syncobjs::Graphics;
 
 /// Counts the values of a kind that exist.
 #[derive(Debug)]
 pub(crate) struct Alive(Rc<Cell<usize>>);
 
 impl Alive {
-    fn new(count: &Rc<Cell<usize>>) -> Self {
+    pub(super) fn new(count: &Rc<Cell<usize>>) -> Self {
         count.set(count.get() + 1);
         Self(Rc::clone(count))
     }
@@ -42,7 +43,7 @@ pub(crate) struct Buffer {
 
 #[derive(Debug)]
 pub(crate) struct Fence {
-    file: SyncFile,
+    pub(super) file: SyncFile,
     _alive: Alive,
 }
 
@@ -107,6 +108,7 @@ pub(crate) enum Task {
 #[derive(Debug, Default)]
 pub(crate) struct Sim {
     pub(crate) kernel: Kernel,
+    pub(crate) graphics: Graphics,
     watches: BTreeMap<u64, SyncFile>,
     watches_ever: BTreeSet<u64>,
     /// The watches since this was last taken, in their order.
@@ -193,6 +195,7 @@ impl Sim {
             self.record_memories.get(),
         );
         assert_eq!(live, (0, 0, 0), "buffers, sync_files, memories of records");
+        self.graphics.assert_empty();
         assert!(self.watches.is_empty(), "watches: {:?}", self.watches);
         assert!(self.mapped.is_empty(), "mappings: {:?}", self.mapped);
         assert!(
@@ -210,17 +213,18 @@ impl Sim {
 
     /// File descriptors that the device has made the host hold.
     pub(crate) fn fds(&self) -> usize {
-        self.buffers.get() + self.fences.get() + self.watches.len()
+        let held = self.graphics.held();
+        self.buffers.get() + self.fences.get() + self.watches.len() + held
     }
 
-    fn new_fence(&self, file: SyncFile) -> Fence {
+    pub(super) fn new_fence(&self, file: SyncFile) -> Fence {
         Fence {
             file,
             _alive: Alive::new(&self.fences),
         }
     }
 
-    fn may_fail(&mut self) -> Result<(), Errno> {
+    pub(super) fn may_fail(&mut self) -> Result<(), Errno> {
         self.fails.call()
     }
 
@@ -233,7 +237,6 @@ impl Sim {
 
 impl Host for Sim {
     type Buffer = Buffer;
-    type Fence = Fence;
     type Records = Records;
 
     fn create_buffer(&mut self, source: BlobSource<'_>) -> Result<Buffer, Errno> {

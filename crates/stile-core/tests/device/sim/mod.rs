@@ -4,10 +4,14 @@ mod bench;
 mod guest;
 mod host;
 mod kernel;
+mod points;
+mod ring;
 mod status;
+mod syncobjs;
 
 pub(crate) use bench::Bench;
-pub(crate) use guest::{Fenced, GuestCommand};
+pub(crate) use guest::{Fenced, GuestCommand, operation};
 pub(crate) use host::{HostFails, Sim, Task};
 pub(crate) use kernel::{Kernel, Reservation, Source, SyncFile};
+pub(crate) use points::Points;
 pub(crate) use status::{Records, record};

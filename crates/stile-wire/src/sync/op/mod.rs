@@ -31,7 +31,7 @@ bitflags::bitflags! {
     pub struct TimelineFlags: u32 {
         /// A binary drm_syncobj: its one point is 0.
         const BINARY = 1;
-        /// Its first point is signalled from the start (`DRM_SYNCOBJ_CREATE_SIGNALED`).
+        /// It begins with a signalled fence (`DRM_SYNCOBJ_CREATE_SIGNALED`). Only with `BINARY`.
         const SIGNALLED = 2;
     }
 }
