@@ -3,6 +3,7 @@
 use stile_wire::gpu::{MAX_RESPONSE_BYTES, Malformed, Response, ResponseError, Timeline};
 use stile_wire::sync::Refused;
 
+use crate::fence::TimelineKey;
 use crate::host::{Errno, errno};
 
 /// Names the descriptor chain of a command. The host's own number; the device only hands it back.
@@ -26,6 +27,27 @@ impl Answer {
     /// Writes the response as the guest reads it, and says how many bytes it takes.
     pub fn encode(&self, out: &mut [u8; MAX_RESPONSE_BYTES]) -> usize {
         self.response.encode(self.ctx_id, self.fence, out)
+    }
+}
+
+/// Whom an answer goes to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    pub(crate) chain: Chain,
+    pub(crate) ctx_id: u32,
+    pub(crate) fence: Option<(Timeline, u64)>,
+    /// The timeline of the fence, if there is one and there can be fences on it.
+    pub(crate) timeline: Option<TimelineKey>,
+}
+
+impl Asker {
+    pub(crate) const fn answer(self, response: Response) -> Answer {
+        Answer {
+            chain: self.chain,
+            ctx_id: self.ctx_id,
+            fence: self.fence,
+            response,
+        }
     }
 }
 

@@ -27,6 +27,7 @@ impl<H: Host> Device<H> {
         self.check_contexts()?;
         self.check_events()?;
         self.check_blobs()?;
+        self.check_allocations()?;
         self.check_quotas()
     }
 
@@ -153,8 +154,7 @@ impl<H: Host> Device<H> {
     }
 
     fn check_blobs(&self) -> Checked {
-        let mut host_bytes: u64 = 0;
-        let mut guest_bytes: u64 = 0;
+        let (mut host_bytes, mut guest_bytes) = self.allocations.bytes();
         let mut taken: BTreeMap<u64, u64> = BTreeMap::new();
         for (resource_id, blob) in &self.blobs {
             host_bytes = host_bytes.saturating_add(blob.host_bytes());
@@ -208,8 +208,32 @@ impl<H: Host> Device<H> {
         )
     }
 
+    /// What is awaited or given up is under way, and nothing is begun behind one that is given up.
+    fn check_allocations(&self) -> Checked {
+        self.allocations.open.check()?;
+        let open = |key| self.allocations.open.get(key).is_some();
+        let given_up = self.allocations.given_up;
+        hold(
+            given_up.is_none_or(open),
+            "An allocation that was given up has ended",
+        )?;
+        if let Some(awaited) = &self.allocations.awaited {
+            hold(open(awaited.key), "The device waits for nothing")?;
+            hold(
+                given_up.is_none(),
+                "The device waits behind an allocator that hangs",
+            )?;
+            hold(
+                !self.blobs.contains_key(&awaited.resource_id),
+                "A blob that is being made exists",
+            )?;
+        }
+        Ok(())
+    }
+
     fn check_quotas(&self) -> Checked {
         let limits = &self.limits;
+        let blobs = self.blobs.len().saturating_add(self.allocations.open.len());
         // Of a queue that has become shorter more may be left over.
         let pending = to_usize(limits.pending_fences.max(1)).saturating_mul(2);
         hold(
@@ -221,7 +245,7 @@ impl<H: Host> Device<H> {
             "There are too many contexts",
         )?;
         hold(
-            self.blobs.len() <= to_usize(limits.resources),
+            blobs <= to_usize(limits.resources),
             "There are too many blobs",
         )?;
         hold(

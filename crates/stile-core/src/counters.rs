@@ -13,6 +13,12 @@ pub struct Counters {
     pub fences_displaced: u64,
     /// Fences that their deadline ended.
     pub fences_overdue: u64,
+    /// Blobs whose memory was not there in time, and that the guest was refused for it.
+    pub allocations_overdue: u64,
+    /// Allocations that ended when nobody waited for them any more.
+    pub allocations_late: u64,
+    /// Blobs refused because the host had not ended one of those.
+    pub allocations_refused: u64,
     /// Commands without a fence that were answered since the front end took too long.
     pub commands_overdue: u64,
     /// Fenced commands whose id was not above the timeline's last.

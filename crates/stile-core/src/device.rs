@@ -2,8 +2,8 @@
 //!
 //! A command's way: [`Device::submit`] decodes it, `dispatch` acts and gives a response,
 //! `finish` sends it, or parks it behind the fences before it. What takes longer comes back by
-//! [`Device::signalled`] (a host fence), [`Device::job_done`] (the front end) or
-//! [`Device::tick`] (a deadline).
+//! [`Device::signalled`] (a host fence), [`Device::job_done`] (the front end),
+//! [`Device::buffer_created`] (a blob's memory) or [`Device::tick`] (a deadline).
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -12,7 +12,8 @@ use core::fmt;
 use stile_wire::gpu::{Command, Malformed, Request, Response, ResponseError, types};
 use stile_wire::sync::{CAPSET_ID, CAPSET_VERSION, Capset, MAX_RINGS};
 
-use crate::answer::{Answer, Chain, to_malformed};
+use crate::allocation::Allocations;
+use crate::answer::{Answer, Asker, Chain, to_malformed};
 use crate::blob::Blob;
 use crate::context::Context;
 use crate::counters::Counters;
@@ -49,6 +50,7 @@ pub struct Device<H: Host> {
     pub(crate) due_jobs: List<DueJob>,
     pub(crate) events: Events,
     pub(crate) timelines: Timelines<H::Syncobj>,
+    pub(crate) allocations: Allocations,
     pub(crate) region: Region,
     pub(crate) counters: Counters,
     /// Cookies of all contexts.
@@ -87,6 +89,7 @@ impl<H: Host> Device<H> {
             due_jobs: List::default(),
             events: Events::new(),
             timelines: Timelines::new(),
+            allocations: Allocations::new(),
             region: Region::default(),
             counters: Counters::default(),
             cookies: 0,
@@ -148,7 +151,9 @@ impl<H: Host> Device<H> {
         let job = self.due_jobs.first().and_then(|job| self.jobs.get(job));
         let job = job.and_then(Job::deadline_ns);
         let event = self.events.next_deadline_ns();
-        fence.into_iter().chain(job).chain(event).min()
+        let allocation = self.allocations.awaited.as_ref();
+        let allocation = allocation.map(|awaited| awaited.deadline_ns);
+        [fence, job, event, allocation].into_iter().flatten().min()
     }
 
     /// When the guest is answered whatever becomes of a command that is taken up at `now_ns`.
@@ -158,6 +163,9 @@ impl<H: Host> Device<H> {
 
     /// Takes up one command: the device-readable bytes of a chain. It is answered now or later,
     /// by exactly one [`Host::reply`].
+    ///
+    /// Not to be called while the device [is paused](Device::is_paused): the command would overtake
+    /// one before it, so it is refused, and the fence that it has does not signal.
     pub fn submit(&mut self, host: &mut H, now_ns: u64, chain: Chain, bytes: &[u8]) {
         self.take_up(host, now_ns, chain, bytes);
         self.end_event_waits(host, now_ns);
@@ -176,6 +184,16 @@ impl<H: Host> Device<H> {
                 },
             );
         };
+        if self.is_paused() {
+            let nobody = Asker {
+                chain,
+                ctx_id: request.ctx_id,
+                fence: None,
+                timeline: None,
+            };
+            let response = Response::Err(ResponseError::Unspec);
+            return self.reply(host, nobody.answer(response));
+        }
         let timeline = request
             .fence
             .and_then(|(timeline, _)| self.timeline(timeline));
@@ -264,7 +282,10 @@ impl<H: Host> Device<H> {
                 size,
                 entries,
                 ..
-            } => self.create_blob(host, resource_id, mem, flags, size, entries),
+            } => {
+                let what = (resource_id, mem, flags);
+                return self.create_blob(host, turn, what, size, entries);
+            }
             Command::ResourceUnref { resource_id } => self.unref(host, resource_id),
             Command::ResourceAssignUuid { resource_id } => {
                 return self.assign_uuid(host, turn, resource_id);
@@ -322,7 +343,17 @@ impl<H: Host> Device<H> {
 
     /// Answers a command that waits for nothing of its own.
     pub(crate) fn finish(&mut self, host: &mut H, turn: &Turn<'_>, response: Response) {
-        self.park(host, turn, response, 0, List::default(), None);
+        self.finish_for(host, turn.asker(), response);
+    }
+
+    /// Answers a command whose own work has ended.
+    pub(crate) fn finish_for(&mut self, host: &mut H, asker: Asker, response: Response) {
+        let parked = Parked {
+            answer: asker.answer(response),
+            waits: List::default(),
+            job: None,
+        };
+        self.queue(host, asker.timeline, 0, 0, parked);
     }
 
     /// Answers a command after `waits` waits, behind the fences before it. At the quota, one without
@@ -336,22 +367,27 @@ impl<H: Host> Device<H> {
         open: List<OfFence>,
         job: Option<Key>,
     ) -> Option<FenceKey> {
-        let Request { ctx_id, fence, .. } = turn.request;
-        let answer = Answer {
-            chain: turn.chain,
-            ctx_id,
-            fence,
-            response,
-        };
-        let (Some(timeline), Some((_, id))) = (turn.timeline, fence) else {
-            self.reply(host, answer);
-            return None;
-        };
-        let deadline_ns = self.deadline_ns(turn.now_ns);
+        let asker = turn.asker();
         let parked = Parked {
-            answer,
+            answer: asker.answer(response),
             waits: open,
             job,
+        };
+        let deadline_ns = self.deadline_ns(turn.now_ns);
+        self.queue(host, asker.timeline, waits, deadline_ns, parked)
+    }
+
+    fn queue(
+        &mut self,
+        host: &mut H,
+        timeline: Option<TimelineKey>,
+        waits: u32,
+        deadline_ns: u64,
+        parked: Parked,
+    ) -> Option<FenceKey> {
+        let (Some(timeline), Some((_, id))) = (timeline, parked.answer.fence) else {
+            self.reply(host, parked.answer);
+            return None;
         };
         let submitted = if waits == 0 && self.full() {
             let (submitted, displaced) = self.fences.displace(timeline, id, parked);
@@ -420,8 +456,7 @@ impl<H: Host> Device<H> {
             host.unmap(JobId(job), offset, size);
         }
         self.cookies = 0;
-        self.host_bytes = 0;
-        self.guest_bytes = 0;
+        self.forget_allocation();
         self.global = self.fences.open();
     }
 
@@ -443,10 +478,11 @@ impl<H: Host> Device<H> {
         self.last_serial
     }
 
-    /// File descriptors that the guest holds: one a blob, a cookie and a watch. A timeline counts
-    /// as one: the host's kernel keeps an object for it.
+    /// File descriptors that the guest holds: one a blob, existing or being made, a cookie and a
+    /// watch. A timeline counts as one: the host's kernel keeps an object for it.
     pub(crate) fn fds(&self) -> u32 {
-        let fds = self.blobs.len().saturating_add(self.waits.len());
+        let blobs = self.blobs.len().saturating_add(self.allocations.open.len());
+        let fds = blobs.saturating_add(self.waits.len());
         let fds = fds.saturating_add(self.timelines.fds());
         u32::try_from(fds)
             .unwrap_or(u32::MAX)
@@ -461,6 +497,17 @@ pub(crate) struct Turn<'a> {
     pub(crate) request: Request<'a>,
     /// The timeline of the request's fence, if it has one and there can be fences on it.
     pub(crate) timeline: Option<TimelineKey>,
+}
+
+impl Turn<'_> {
+    pub(crate) const fn asker(&self) -> Asker {
+        Asker {
+            chain: self.chain,
+            ctx_id: self.request.ctx_id,
+            fence: self.request.fence,
+            timeline: self.timeline,
+        }
+    }
 }
 
 pub(crate) fn to_usize(value: u32) -> usize {

@@ -1,5 +1,5 @@
 //! What happens to the device while no command is being taken up: a host fence signals, the front
-//! end has done a job, a deadline passes.
+//! end has done a job, a deadline passes. (A blob's memory is there: see `allocation.rs`.)
 
 use stile_wire::gpu::{Response, ResponseError};
 use stile_wire::sync::{OpCode, RecordFlags};
@@ -103,13 +103,15 @@ impl<H: Host> Device<H> {
         }
     }
 
-    /// Ends what has a deadline that has passed: watches for events, fences, and commands without one that wait for the
-    /// front end.
+    /// Ends what has a deadline that has passed: watches for events, fences, commands without one
+    /// that wait for the front end, and the pause for a blob's memory.
     pub fn tick(&mut self, host: &mut H, now_ns: u64) {
         self.end_overdue_watches(host, now_ns);
         self.end_event_waits(host, now_ns);
         self.end_overdue_fences(host, now_ns);
         self.end_overdue_commands(host, now_ns);
+        // The last that was taken up.
+        self.give_up_allocation(host, now_ns);
     }
 
     fn end_overdue_fences(&mut self, host: &mut H, now_ns: u64) {

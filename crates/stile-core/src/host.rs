@@ -70,6 +70,10 @@ impl WaitId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JobId(pub(crate) Key);
 
+/// Names a buffer that is being made. Never used again, also not after a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferId(pub(crate) Key);
+
 /// How a host fence ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -97,18 +101,20 @@ pub enum BlobSource<'a> {
 }
 
 /// The world around the device. **No method may block**: what cannot be done at once is answered
-/// by an event ([`crate::Device::signalled`], [`crate::Device::job_done`]).
+/// by an event ([`crate::Device::signalled`], [`crate::Device::job_done`],
+/// [`crate::Device::buffer_created`]).
 pub trait Host: Syncobjs {
     /// A blob's memory, with its dma-buf if it has one.
     type Buffer;
     /// The memory of a status blob or an event ring. It must stay valid when the buffer is dropped.
     type Records;
 
-    /// Makes the memory of a blob.
+    /// Begins to make the memory of a blob. [`crate::Device::buffer_created`] is told how it ended,
+    /// once, after this call; until then the device is paused.
     ///
     /// # Errors
-    /// The host's errno.
-    fn create_buffer(&mut self, source: BlobSource<'_>) -> Result<Self::Buffer, Errno>;
+    /// The host's errno, where it cannot even begin; then nothing is told.
+    fn create_buffer(&mut self, id: BufferId, source: BlobSource<'_>) -> Result<(), Errno>;
 
     /// The fences on a buffer now (`DMA_BUF_IOCTL_EXPORT_SYNC_FILE`).
     ///

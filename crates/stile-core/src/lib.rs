@@ -10,6 +10,7 @@
 
 extern crate alloc;
 
+mod allocation;
 mod answer;
 mod blob;
 mod check;
@@ -35,6 +36,6 @@ pub use answer::{Answer, Chain};
 pub use counters::Counters;
 pub use device::Device;
 pub use host::{
-    Adopted, BlobSource, Errno, Host, JobId, Outcome, PointId, Syncobjs, WaitId, errno,
+    Adopted, BlobSource, BufferId, Errno, Host, JobId, Outcome, PointId, Syncobjs, WaitId, errno,
 };
 pub use limits::Limits;

@@ -1,12 +1,11 @@
-//! The commands about blob resources: create, map, name, destroy.
+//! The commands about blob resources that exist: map, name, destroy.
 
-use stile_wire::gpu::layout::MemEntry;
-use stile_wire::gpu::{BlobFlags, BlobMem, MAP_CACHE_CACHED, Response, ResponseError};
+use stile_wire::gpu::{MAP_CACHE_CACHED, Response, ResponseError};
 
-use crate::answer::{Answer, to_host_error};
-use crate::blob::{Blob, Mapping, guest_bytes, host_bytes};
+use crate::answer::to_host_error;
+use crate::blob::Mapping;
 use crate::device::{Device, Turn, to_usize};
-use crate::host::{BlobSource, Errno, Host, JobId};
+use crate::host::{Errno, Host, JobId};
 use crate::job::{Errand, Job, Promise};
 use crate::list::List;
 
@@ -14,59 +13,6 @@ const UNKNOWN: Response = Response::Err(ResponseError::InvalidResourceId);
 const INVALID: Response = Response::Err(ResponseError::InvalidParameter);
 
 impl<H: Host> Device<H> {
-    pub(crate) fn create_blob(
-        &mut self,
-        host: &mut H,
-        resource_id: u32,
-        mem: BlobMem,
-        flags: BlobFlags,
-        size: u64,
-        entries: &[MemEntry],
-    ) -> Response {
-        if resource_id == 0 || self.blobs.contains_key(&resource_id) {
-            return UNKNOWN;
-        }
-        let backed: u64 = entries.iter().fold(0, |sum, entry| {
-            sum.saturating_add(entry.length.get().into())
-        });
-        let needs_pages = !matches!(mem, BlobMem::Host3d);
-        if size == 0 || needs_pages == entries.is_empty() || (needs_pages && backed < size) {
-            return INVALID;
-        }
-        let host_bytes = self.host_bytes.saturating_add(host_bytes(mem, size));
-        let guest_bytes = self.guest_bytes.saturating_add(guest_bytes(mem, size));
-        if self.blobs.len() >= to_usize(self.limits.resources)
-            || host_bytes > self.limits.host_bytes
-            || guest_bytes > self.limits.guest_bytes
-            || self.fds() >= self.limits.fds
-        {
-            return self.over_quota();
-        }
-        let source = match mem {
-            BlobMem::Guest => BlobSource::Guest { size, entries },
-            BlobMem::Host3d | BlobMem::Host3dGuest => BlobSource::Host { size },
-        };
-        let buffer = match host.create_buffer(source) {
-            Ok(buffer) => buffer,
-            Err(error) => return Response::Err(to_host_error(error)),
-        };
-        host.publish(resource_id, None, &buffer);
-        self.host_bytes = host_bytes;
-        self.guest_bytes = guest_bytes;
-        let blob = Blob {
-            serial: self.next_serial(),
-            buffer,
-            size,
-            mem,
-            flags,
-            mapping: Mapping::None,
-            uuid: None,
-            contexts: alloc::collections::BTreeSet::new(),
-        };
-        self.blobs.insert(resource_id, blob);
-        Response::Ok
-    }
-
     pub(crate) fn unref(&mut self, host: &mut H, resource_id: u32) -> Response {
         let Some(blob) = self.blobs.remove(&resource_id) else {
             return UNKNOWN;
@@ -262,13 +208,7 @@ impl<H: Host> Device<H> {
             }
             return JobId(job);
         }
-        let (ctx_id, fence) = (turn.request.ctx_id, turn.request.fence);
-        let answer = Answer {
-            chain: turn.chain,
-            ctx_id,
-            fence,
-            response: waiting,
-        };
+        let answer = turn.asker().answer(waiting);
         // As with fences, a deadline before the latest so far is taken for that one.
         let latest = self.due_jobs.last().and_then(|last| self.jobs.get(last));
         let latest = latest.and_then(Job::deadline_ns);

@@ -11,6 +11,7 @@
 //! what takes longer than [`HANG`] is taken for hung.
 
 mod daemon;
+mod freeze;
 pub mod gpu;
 mod ram;
 pub mod raw;
@@ -23,6 +24,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 pub use daemon::{Daemon, Options, open_fds};
+pub use freeze::Frozen;
 pub use ram::Ram;
 pub use requests::{Manner, Reply, Request};
 pub use ring::{Chain, Piece, Ring, Used, descriptor};

@@ -43,12 +43,43 @@ impl Buffer {
 
     /// A blob of guest pages. A guest whose memory cannot become a dma-buf gets the blob all the
     /// same; operations on it then fail with `EOPNOTSUPP`, and the log says which option helps.
-    ///
-    /// # Errors
-    /// `EINVAL` for entries that are not whole pages of the guest's memory.
+    /// **Blocks**: pages that the guest has never touched are allocated now.
     pub(crate) fn from_guest(
         memory: &GuestMemoryMmap,
         udmabuf: Option<&Udmabuf>,
+        pieces: Pieces,
+    ) -> Self {
+        let dma_buf = match udmabuf {
+            None => {
+                warn_seldom!("A GUEST blob has no dma-buf: /dev/udmabuf cannot be opened");
+                None
+            }
+            Some(udmabuf) => match over_pages(memory, udmabuf, &pieces.0) {
+                Ok(dma_buf) => Some(Arc::new(dma_buf)),
+                Err(error) => {
+                    warn_seldom!("A GUEST blob has no dma-buf: {error}");
+                    None
+                }
+            },
+        };
+        Self::Guest {
+            dma_buf,
+            pieces: pieces.0,
+        }
+    }
+}
+
+/// Where the pages of a blob are in the guest's memory, in order.
+#[derive(Debug)]
+pub(crate) struct Pieces(Arc<[(GuestAddress, u64)]>);
+
+impl Pieces {
+    /// The first `size` bytes of the entries.
+    ///
+    /// # Errors
+    /// `EINVAL` for entries that are not whole pages of the guest's memory.
+    pub(crate) fn new(
+        memory: &GuestMemoryMmap,
         size: u64,
         entries: &[MemEntry],
     ) -> Result<Self, Errno> {
@@ -73,23 +104,7 @@ impl Buffer {
             }
             left = left.saturating_sub(length);
         }
-        let dma_buf = match udmabuf {
-            None => {
-                warn_seldom!("A GUEST blob has no dma-buf: /dev/udmabuf cannot be opened");
-                None
-            }
-            Some(udmabuf) => match over_pages(memory, udmabuf, &pieces) {
-                Ok(dma_buf) => Some(Arc::new(dma_buf)),
-                Err(error) => {
-                    warn_seldom!("A GUEST blob has no dma-buf: {error}");
-                    None
-                }
-            },
-        };
-        Ok(Self::Guest {
-            dma_buf,
-            pieces: pieces.into(),
-        })
+        Ok(Self(pieces.into()))
     }
 }
 

@@ -4,8 +4,7 @@
 //! hears of the results through an eventfd. QEMU sends `ADD_MEM_REG` before it acknowledges a
 //! mapping, which the data path's thread answers meanwhile: no lock is shared between the two.
 
-use std::collections::VecDeque;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,7 +16,7 @@ use vhost::vhost_user::message::{VhostUserMMap, VhostUserMMapFlags, VhostUserSha
 use vhost::vhost_user::{Backend, VhostUserFrontendReqHandler};
 
 use crate::error::{Error, Result};
-use crate::reactor::eventfd;
+use crate::mailbox::Mailbox;
 use crate::seldom::warn_seldom;
 
 /// `ENOTSUP`: the front end has no such channel.
@@ -42,13 +41,12 @@ pub(crate) enum Request {
     Unshare { uuid: [u8; 16] },
 }
 
-type Results = Arc<Mutex<VecDeque<(JobId, std::result::Result<(), Errno>)>>>;
+type Ended = (JobId, std::result::Result<(), Errno>);
 
 /// The data path's end.
 pub(crate) struct Channel {
     requests: Sender<Request>,
-    results: Results,
-    wake: Arc<OwnedFd>,
+    results: Mailbox<Ended>,
     backend: Arc<Mutex<Option<Backend>>>,
 }
 
@@ -57,13 +55,11 @@ impl Channel {
     /// closed its socket.
     pub(crate) fn start() -> Result<Self> {
         let (requests, queue) = channel();
-        let results = Results::default();
-        let wake = Arc::new(eventfd()?);
+        let results = Mailbox::new()?;
         let backend = Arc::new(Mutex::new(None));
         let worker = Worker {
             queue,
             results: results.clone(),
-            wake: wake.clone(),
             backend: backend.clone(),
         };
         std::thread::Builder::new()
@@ -73,7 +69,6 @@ impl Channel {
         Ok(Self {
             requests,
             results,
-            wake,
             backend,
         })
     }
@@ -85,7 +80,7 @@ impl Channel {
 
     /// Readable when there are results.
     pub(crate) fn wake_fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
+        self.results.wake_fd()
     }
 
     pub(crate) fn send(&self, request: Request) {
@@ -95,15 +90,14 @@ impl Channel {
     }
 
     /// The jobs that have ended, in their order.
-    pub(crate) fn results(&self) -> VecDeque<(JobId, std::result::Result<(), Errno>)> {
-        std::mem::take(&mut *self.results.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn results(&self) -> impl Iterator<Item = Ended> + use<> {
+        self.results.take().into_iter()
     }
 }
 
 struct Worker {
     queue: Receiver<Request>,
-    results: Results,
-    wake: Arc<OwnedFd>,
+    results: Mailbox<Ended>,
     backend: Arc<Mutex<Option<Backend>>>,
 }
 
@@ -121,13 +115,7 @@ impl Worker {
                 None => Err(NOT_NEGOTIATED),
             };
             let Some(job) = job else { continue };
-            self.results
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push_back((job, result));
-            if let Err(error) = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes()) {
-                warn!(%error, "The data path cannot be woken");
-            }
+            self.results.put((job, result));
         }
     }
 }

@@ -4,10 +4,11 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stile_core::Limits;
-use stile_host::{Allocator, SyncobjNode, Udmabuf};
+use stile_host::SyncobjNode;
 use tracing::{info, warn};
 use vhost::vhost_user::{BackendReqHandler, Error as ProtocolError};
 
+use crate::allocation::{Allocations, Sources};
 use crate::bridge::Registry;
 use crate::channel::Channel;
 use crate::error::{Error, Result};
@@ -22,8 +23,7 @@ pub(crate) struct Lasting {
     pub(crate) limits: Limits,
     pub(crate) kernel: Kernel,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) allocator: Option<Arc<Allocator>>,
-    pub(crate) udmabuf: Option<Arc<Udmabuf>>,
+    pub(crate) sources: Sources,
     pub(crate) syncobjs: Option<SyncobjNode>,
 }
 
@@ -45,14 +45,15 @@ pub(crate) fn serve(stream: UnixStream, lasting: &Lasting) -> Result<()> {
 fn run(stream: UnixStream, lasting: &Lasting) -> Result<()> {
     let reactor = Reactor::new()?;
     let channel = Channel::start()?;
+    let allocations = Allocations::start(lasting.sources.clone())?;
     reactor.add(&stream, Source::Socket)?;
     reactor.add(channel.wake_fd(), Source::Channel)?;
+    reactor.add(allocations.wake_fd(), Source::Allocations)?;
     let shell = Shell::new(
         reactor,
         channel,
+        allocations,
         Arc::clone(&lasting.registry),
-        lasting.allocator.clone(),
-        lasting.udmabuf.clone(),
         lasting.syncobjs.clone(),
     );
     let machine = Machine::new(

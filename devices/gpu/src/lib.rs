@@ -6,8 +6,10 @@
 //! call for the whole batch. A host fence that signals wakes the same reactor.
 //!
 //! One thread carries all of that, and nothing on it blocks. What can block is asked of the front
-//! end by the `channel`'s thread. The `bridge` has a thread of its own.
+//! end by the `channel`'s thread, or of the kernel by that of the `allocation`s. The `bridge` has a
+//! thread of its own.
 
+mod allocation;
 pub mod bridge;
 mod buffer;
 mod chain;
@@ -18,6 +20,7 @@ mod connection;
 mod error;
 mod kernel;
 mod machine;
+mod mailbox;
 mod memory;
 mod offer;
 mod protocol;

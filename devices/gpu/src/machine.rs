@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::memory::Memory;
 use crate::reactor::{Source, Wake};
 use crate::ring::{Next, Ring};
+use crate::seldom::warn_seldom;
 use crate::shell::Shell;
 
 /// The longest list of guest pages that a command may carry: 16384 entries of 16 bytes, as many as
@@ -44,6 +45,8 @@ pub(crate) struct Machine {
     failed: Vec<(WaitId, Errno)>,
     /// Rings that have more commands than were taken up.
     again: Vec<Which>,
+    /// The device has paused since the rings were looked at.
+    left: bool,
     /// Fences that signalled while the control ring was stopped.
     held: Vec<WaitId>,
     /// Points that have come so far and that the device does not know of yet.
@@ -76,6 +79,7 @@ impl Machine {
             signalled: Vec::new(),
             failed: Vec::new(),
             again: Vec::new(),
+            left: false,
             held: Vec::new(),
             points: Vec::new(),
         })
@@ -115,9 +119,10 @@ impl Machine {
                     self.held.push(wait);
                 }
                 Wake::Point(point) => self.points.push(point),
-                Wake::Source(Source::Timer | Source::Channel) if !live => {}
-                Wake::Source(Source::Timer) => self.device.tick(&mut self.shell, now_ns()),
+                Wake::Source(Source::Timer | Source::Channel | Source::Allocations) if !live => {}
+                Wake::Source(Source::Timer) => self.tick(),
                 Wake::Source(Source::Channel) => self.finish_jobs(),
+                Wake::Source(Source::Allocations) => self.take_buffers(),
                 Wake::Fence(wait) => {
                     self.device
                         .signalled(&mut self.shell, now_ns(), wait, false);
@@ -130,6 +135,10 @@ impl Machine {
         }
         if live {
             self.tell_points();
+        }
+        if self.left && !self.device.is_paused() {
+            self.left = false;
+            self.look_again();
         }
         self.publish();
         self.shell.reactor.bury();
@@ -155,6 +164,25 @@ impl Machine {
         }
     }
 
+    /// Gives the device the memory of the blobs that it asked for.
+    fn take_buffers(&mut self) {
+        let late = self.device.counters().allocations_late;
+        for (id, result) in self.shell.allocations.results() {
+            self.device.buffer_created(&mut self.shell, id, result);
+        }
+        if self.device.counters().allocations_late != late {
+            warn_seldom!("An allocation has ended that nobody waited for any more");
+        }
+    }
+
+    fn tick(&mut self) {
+        let overdue = self.device.counters().allocations_overdue;
+        self.device.tick(&mut self.shell, now_ns());
+        if self.device.counters().allocations_overdue != overdue {
+            warn_seldom!("The memory of a blob takes longer than a fence may: the guest gets none");
+        }
+    }
+
     /// What happened while the control ring was stopped happens now.
     fn replay(&mut self) {
         for wait in std::mem::take(&mut self.held) {
@@ -163,7 +191,8 @@ impl Machine {
         }
         self.tell_points();
         self.finish_jobs();
-        self.device.tick(&mut self.shell, now_ns());
+        self.take_buffers();
+        self.tick();
     }
 
     /// Waits for the next wake-up. A ring that has more to take up is one.
@@ -182,14 +211,16 @@ impl Machine {
         Ok(())
     }
 
-    /// The guest's memory has changed. A kick that came while a ring was not in it had no effect.
+    /// A kick had no effect: the ring was not in the guest's memory, which has changed, or the
+    /// device was paused.
     pub(crate) fn look_again(&mut self) {
         self.again.extend([Which::Control, Which::Cursor]);
     }
 
     /// Takes up the commands of a ring: all of them, but no more than a ring's length and not for
     /// longer than [`TURN_NS`], so that nobody else has to wait for a driver that puts them there as
-    /// fast as they are taken, or makes each as long as it can.
+    /// fast as they are taken, or makes each as long as it can. A device that pauses finds the rest
+    /// afterwards; kicks are not asked for meanwhile.
     fn drain(&mut self, which: Which) {
         if !self.ring(which).runs() {
             return;
@@ -204,6 +235,11 @@ impl Machine {
         loop {
             let before = left;
             let broken = loop {
+                if self.device.is_paused() {
+                    self.settle();
+                    self.left = true;
+                    return;
+                }
                 if left == 0 || over {
                     self.settle();
                     self.again.push(which);

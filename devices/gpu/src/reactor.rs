@@ -47,15 +47,18 @@ pub(crate) enum Source {
     Timer,
     /// The channel has done a job.
     Channel,
+    /// The memory of a blob is made.
+    Allocations,
 }
 
 impl Source {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Socket,
         Self::ControlKick,
         Self::CursorKick,
         Self::Timer,
         Self::Channel,
+        Self::Allocations,
     ];
 
     const fn token(self) -> u64 {
@@ -65,6 +68,7 @@ impl Source {
             Self::CursorKick => 2,
             Self::Timer => 3,
             Self::Channel => 4,
+            Self::Allocations => 5,
         }
     }
 }

@@ -17,6 +17,7 @@ use stile_core::Limits;
 use stile_host::{AllocatorChoice, SyncobjNode, Udmabuf};
 use tracing::{info, warn};
 
+use crate::allocation::Sources;
 use crate::bridge::{self, Registry};
 use crate::connection::{self, Lasting};
 use crate::error::{Error, Result};
@@ -88,8 +89,10 @@ pub fn serve(config: &Config) -> Result<()> {
         limits,
         kernel: Kernel::ask(allocator.as_deref(), syncobjs.is_some()),
         registry,
-        allocator,
-        udmabuf: open_udmabuf(),
+        sources: Sources {
+            host: allocator,
+            udmabuf: open_udmabuf(),
+        },
         syncobjs,
     };
     let listener = match (inherited, &config.endpoint) {

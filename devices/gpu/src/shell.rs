@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use stile_core::{Answer, BlobSource, Errno, Host, JobId, Outcome, WaitId};
-use stile_host::{Allocator, Status, SyncFile, SyncobjNode, Udmabuf};
+use stile_core::{Answer, BlobSource, BufferId, Errno, Host, JobId, Outcome, WaitId};
+use stile_host::{Status, SyncFile, SyncobjNode};
 use stile_wire::gpu::MAX_RESPONSE_BYTES;
 use stile_wire::sync::{Access, Block};
 use tracing::{debug, warn};
 use vm_memory::GuestMemoryMmap;
 
+use crate::allocation::{Allocations, Material};
 use crate::bridge::Registry;
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Pieces};
 use crate::chain::{Chains, Which};
 use crate::channel::{Channel, Request};
 use crate::reactor::Reactor;
@@ -23,14 +24,13 @@ pub(crate) struct Shell {
     pub(crate) memory: Arc<GuestMemoryMmap>,
     pub(crate) reactor: Reactor,
     pub(crate) channel: Channel,
+    pub(crate) allocations: Allocations,
     pub(crate) chains: Chains,
     /// Answered chains: ring, head, bytes written.
     pub(crate) answered: Vec<(Which, u16, u32)>,
     pub(crate) registry: Arc<Registry>,
     /// Where the host's syncobjs are.
     pub(crate) syncobjs: Option<SyncobjNode>,
-    allocator: Option<Arc<Allocator>>,
-    udmabuf: Option<Arc<Udmabuf>>,
     response: [u8; MAX_RESPONSE_BYTES],
 }
 
@@ -38,21 +38,19 @@ impl Shell {
     pub(crate) fn new(
         reactor: Reactor,
         channel: Channel,
+        allocations: Allocations,
         registry: Arc<Registry>,
-        allocator: Option<Arc<Allocator>>,
-        udmabuf: Option<Arc<Udmabuf>>,
         syncobjs: Option<SyncobjNode>,
     ) -> Self {
         Self {
             memory: Arc::default(),
             reactor,
             channel,
+            allocations,
             chains: Chains::default(),
             answered: Vec::new(),
             registry,
             syncobjs,
-            allocator,
-            udmabuf,
             response: [0; MAX_RESPONSE_BYTES],
         }
     }
@@ -62,24 +60,16 @@ impl Host for Shell {
     type Buffer = Buffer;
     type Records = Records;
 
-    fn create_buffer(&mut self, source: BlobSource<'_>) -> Result<Buffer, Errno> {
-        match source {
-            BlobSource::Host { size } => {
-                // The start of the daemon has said what is missing.
-                let allocator = self
-                    .allocator
-                    .as_ref()
-                    .ok_or(stile_core::errno::EOPNOTSUPP)?;
-                let dma_buf = allocator.allocate(size).map_err(|error| {
-                    warn_seldom!(size, "A host blob cannot be allocated: {error}");
-                    to_errno(&error)
-                })?;
-                Ok(Buffer::Host(Arc::new(dma_buf)))
-            }
+    fn create_buffer(&mut self, id: BufferId, source: BlobSource<'_>) -> Result<(), Errno> {
+        let material = match source {
+            BlobSource::Host { size } => Material::Host(size),
             BlobSource::Guest { size, entries } => {
-                Buffer::from_guest(&self.memory, self.udmabuf.as_deref(), size, entries)
+                let pieces = Pieces::new(&self.memory, size, entries)?;
+                Material::Guest(Arc::clone(&self.memory), pieces)
             }
-        }
+        };
+        self.allocations.make(id, material);
+        Ok(())
     }
 
     fn export(&mut self, buffer: &Buffer, access: Access) -> Result<Arc<SyncFile>, Errno> {

@@ -72,6 +72,11 @@ proptest! {
             let chain = sim.open_chain();
             device.submit(&mut sim, now_ns, chain, bytes);
             device.check().expect("the device is whole");
+            if device.is_paused() {
+                let (id, buffer) = sim.make_buffer(0);
+                device.buffer_created(&mut sim, id, Ok(buffer));
+                device.check().expect("the device is whole");
+            }
             now_ns += SECOND_NS / 10;
             device.tick(&mut sim, now_ns);
             device.check().expect("the device is whole");

@@ -2,12 +2,14 @@
 //!
 //! The properties live lives that are drawn at random.
 
+use std::collections::VecDeque;
+
 use stile_core::{Device, Errno, Limits, errno};
 use stile_wire::gpu::types;
 use stile_wire::sync::Access;
 
 use crate::model::{
-    Command, Ending, FenceId, Fencing, Model, Step, blob_again, boot, context_again,
+    Command, Ending, FenceId, Fencing, Model, Step, blob_again, blob_slowly, boot, context_again,
 };
 use crate::sim::{Fenced, GuestCommand, HostFails, Sim};
 
@@ -18,7 +20,7 @@ const START_NS: u64 = 5_000 * MS;
 pub(crate) fn small() -> Limits {
     Limits {
         contexts: 2,
-        resources: 2,
+        resources: 3,
         host_bytes: 40_000,
         guest_bytes: 12_500,
         maps: 1,
@@ -41,6 +43,10 @@ pub(crate) struct Life {
     sim: Sim,
     model: Model,
     last_id: u64,
+    /// Whether the host takes its time for buffers.
+    slow: bool,
+    /// Commands that lie in the ring while the device is paused.
+    ring: VecDeque<(Command, Fencing)>,
 }
 
 impl Life {
@@ -50,6 +56,8 @@ impl Life {
             sim: Sim::default(),
             model: Model::new(limits, START_NS),
             last_id: 0,
+            slow: false,
+            ring: VecDeque::new(),
         };
         life.device.set_queue_size(queue_size);
         life.model.set_queue_size(queue_size);
@@ -66,7 +74,28 @@ impl Life {
         self.last_id
     }
 
-    fn guest(&mut self, command: &Command, fencing: Fencing) {
+    /// The device takes up what is in the ring, as far as it does.
+    fn drain(&mut self) {
+        while !self.device.is_paused()
+            && let Some((command, fencing)) = self.ring.pop_front()
+        {
+            self.take_up(&command, fencing);
+            self.compare();
+            if !self.slow && self.device.is_paused() {
+                self.buffer(self.model.unmade().len() - 1, None);
+                self.compare();
+            }
+        }
+    }
+
+    fn buffer(&mut self, nth: usize, error: Option<Errno>) {
+        self.model.buffer_created(nth, error);
+        let (id, buffer) = self.sim.make_buffer(nth);
+        let result = error.map_or(Ok(buffer), Err);
+        self.device.buffer_created(&mut self.sim, id, result);
+    }
+
+    fn take_up(&mut self, command: &Command, fencing: Fencing) {
         let fenced = match fencing {
             Fencing::No => Fenced::No,
             Fencing::RingOnly(ring) => Fenced::RingOnly(ring),
@@ -121,7 +150,7 @@ impl Life {
 
     fn run(&mut self, step: &Step) {
         match *step {
-            Step::Guest(ref command, fencing) => self.guest(command, fencing),
+            Step::Guest(ref command, fencing) => self.ring.push_back((command.clone(), fencing)),
             Step::HostWork { resource, access } => {
                 let access = Access::from_bits_truncate(access);
                 if self.model.host_work(resource, access) {
@@ -164,6 +193,12 @@ impl Life {
                         .job_done(&mut self.sim, self.model.now_ns(), job, Ok(()));
                 }
             }
+            Step::Slow(slow) => self.slow = slow,
+            Step::Buffer { nth, errno } => {
+                if let Some(nth) = pick(&self.model.unmade(), nth) {
+                    self.buffer(nth, errno.map(Errno));
+                }
+            }
             Step::Pass { ms } => self.pass(ms),
             Step::HostFails { errno, after } => {
                 let error = Some(Errno(errno));
@@ -175,13 +210,20 @@ impl Life {
                 self.model.reset();
                 self.device.reset(&mut self.sim);
                 self.sim.forget_chains();
+                self.ring.clear();
                 self.model.verify_invariants(&self.device, &mut self.sim);
                 self.run(&Step::Boot);
             }
             Step::Boot => self.run_all(&boot()),
             Step::ContextAgain { ctx } => self.run_all(&context_again(ctx)),
             Step::BlobAgain { resource } => self.run_all(&blob_again(resource)),
+            Step::BlobSlowly { mem, fencing } => self.run_all(&blob_slowly(mem, fencing)),
         }
+        self.compare();
+        self.drain();
+    }
+
+    fn compare(&mut self) {
         self.model.adopt_watches(&mut self.sim);
         self.model.verify_invariants(&self.device, &mut self.sim);
     }
@@ -194,6 +236,17 @@ impl Life {
 
     /// Ends everything in one way or the other, takes it all down, and sees that nothing is left.
     pub(crate) fn end(&mut self, ending: Ending) {
+        self.slow = false;
+        while self.device.is_paused() {
+            self.run(&match ending {
+                Ending::Signals => Step::Buffer {
+                    nth: 0,
+                    errno: None,
+                },
+                Ending::Deadlines => Step::Pass { ms: 1_000 },
+            });
+        }
+        assert!(self.ring.is_empty());
         match ending {
             Ending::Signals => {
                 for source in self.sim.kernel.pending() {
@@ -208,6 +261,12 @@ impl Life {
             Ending::Deadlines => self.run(&Step::Pass { ms: 1_000 }),
         }
         self.end_jobs();
+        while !self.model.unmade().is_empty() {
+            self.run(&Step::Buffer {
+                nth: 0,
+                errno: None,
+            });
+        }
         assert!(
             self.sim.outstanding.is_empty(),
             "lost: {:?}",

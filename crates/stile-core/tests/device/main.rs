@@ -8,6 +8,7 @@
     clippy::unwrap_used
 )]
 
+mod allocations;
 mod anything;
 mod blobs;
 mod commands;

@@ -14,6 +14,7 @@
     reason = "a test may panic"
 )]
 
+mod allocations;
 #[path = "../support/arbitrary.rs"]
 mod arbitrary;
 mod blobs;

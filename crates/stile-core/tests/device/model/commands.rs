@@ -10,25 +10,27 @@ use super::{
     Errand, Expected, Mapping, Model, ModelBlob, ModelContext, ModelFence, ModelJob, Promise, Turn,
     Unfenced,
 };
-use crate::sim::{Fenced, GuestCommand, Reservation, Task};
+use crate::sim::{Fenced, GuestCommand, Task};
 
 const PAGE: u64 = 4096;
 const NO_CONTEXT: Response = Response::Err(ResponseError::InvalidContextId);
-const NO_RESOURCE: Response = Response::Err(ResponseError::InvalidResourceId);
-const INVALID: Response = Response::Err(ResponseError::InvalidParameter);
+pub(super) const NO_RESOURCE: Response = Response::Err(ResponseError::InvalidResourceId);
+pub(super) const INVALID: Response = Response::Err(ResponseError::InvalidParameter);
 const UNSPECIFIED: Response = Response::Err(ResponseError::Unspec);
-const MEMORY: Response = Response::Err(ResponseError::OutOfMemory);
+pub(super) const MEMORY: Response = Response::Err(ResponseError::OutOfMemory);
 
 /// What becomes of a command.
-enum Fate {
+pub(super) enum Fate {
     Now(Response),
     /// The front end is asked.
     Job(Task, Errand),
+    /// The host makes the memory of this blob.
+    Make(ModelBlob),
 }
 
-use Fate::{Job, Now};
+use Fate::{Job, Make, Now};
 
-fn host_error(errno: Errno) -> Response {
+pub(super) fn host_error(errno: Errno) -> Response {
     match errno.0 {
         12 | 24 | 28 | 122 => MEMORY,
         22 => INVALID,
@@ -92,6 +94,7 @@ impl Model {
         match self.fate(what, turn.line.is_some() && self.full()) {
             Now(response) => self.finish(&turn, response, Vec::new()),
             Job(task, errand) => self.wait_for_job(&turn, task, errand),
+            Make(blob) => self.wait_for_buffer(&turn, what, blob),
         }
         if let Command::CtxDestroy { ctx } = what {
             self.contexts.remove(ctx);
@@ -113,15 +116,24 @@ impl Model {
     fn finish(&mut self, turn: &Turn<'_>, response: Response, waits: Vec<usize>) {
         let answer = turn.answer(response);
         match turn.line {
-            None => self.expect(turn.chain, answer),
-            Some(line) => {
-                if waits.is_empty() && self.full() {
-                    self.displace(line);
-                }
-                self.push_fence(turn, line, answer, waits, None);
+            Some(line) if !waits.is_empty() => {
+                self.push_fence(turn.chain, line, answer, waits, None);
                 self.flush(line);
             }
+            line => self.end_command(turn.chain, line, answer),
         }
+    }
+
+    /// Answers a command that waits for nothing more, in the order of its timeline.
+    pub(super) fn end_command(&mut self, chain: Chain, line: Option<usize>, answer: Expected) {
+        let Some(line) = line else {
+            return self.expect(chain, answer);
+        };
+        if self.full() {
+            self.displace(line);
+        }
+        self.push_fence(chain, line, answer, Vec::new(), None);
+        self.flush(line);
     }
 
     /// The last fence of a timeline, if it only waits for those before it, is answered without
@@ -145,7 +157,7 @@ impl Model {
 
     fn push_fence(
         &mut self,
-        turn: &Turn<'_>,
+        chain: Chain,
         line: usize,
         answer: Expected,
         waits: Vec<usize>,
@@ -154,7 +166,6 @@ impl Model {
         let (_, id) = answer.fence.expect("a fence on a timeline");
         self.lines[line].last = Some(id);
         let deadline_ns = self.deadline_ns();
-        let chain = turn.chain;
         let (answered, signalled) = (false, false);
         let fence = ModelFence {
             chain,
@@ -174,7 +185,7 @@ impl Model {
         let answer = turn.answer(Response::Ok);
         let promise = match turn.line {
             Some(line) => {
-                self.push_fence(turn, line, answer, Vec::new(), Some(job));
+                self.push_fence(turn.chain, line, answer, Vec::new(), Some(job));
                 Promise::Fence {
                     line,
                     nth: self.lines[line].fences.len() - 1,
@@ -230,7 +241,7 @@ impl Model {
                 mem,
                 mappable,
                 size,
-            } => Now(self.create_blob(resource, mem, mappable, size)),
+            } => self.create_blob(resource, mem, mappable, size),
             Command::Unref { resource } => Now(self.unref(resource)),
             Command::AssignUuid { resource, .. } => self.assign_uuid(resource, full),
             Command::Map {
@@ -261,40 +272,6 @@ impl Model {
             rings: BTreeMap::new(),
         };
         self.contexts.insert(ctx, context);
-        Response::Ok
-    }
-
-    fn create_blob(&mut self, resource: u32, mem: u32, mappable: bool, size: u64) -> Response {
-        if resource == 0 || self.blobs.contains_key(&resource) {
-            return NO_RESOURCE;
-        }
-        if size == 0 {
-            return INVALID;
-        }
-        let (host_memory, guest_pages) = (mem != 1, mem != 2);
-        let more = |counts: bool| if counts { size } else { 0 };
-        if self.blobs.len() == self.limits.resources as usize
-            || self.host_bytes() + more(host_memory) > self.limits.host_bytes
-            || self.guest_bytes() + more(guest_pages) > self.limits.guest_bytes
-            || self.fds() >= self.limits.fds as usize
-        {
-            return MEMORY;
-        }
-        if let Err(errno) = self.host_call() {
-            return host_error(errno);
-        }
-        let blob = ModelBlob {
-            life: self.new_life(),
-            size,
-            host_memory,
-            guest_pages,
-            mappable: mappable && host_memory,
-            mapping: Mapping::None,
-            uuid: None,
-            reservation: Reservation::default(),
-            bytes: Vec::new(),
-        };
-        self.blobs.insert(resource, blob);
         Response::Ok
     }
 

@@ -4,7 +4,7 @@ use stile_core::{Errno, WaitId, errno};
 use stile_wire::gpu::{Response, ResponseError};
 
 use super::waits::Cause;
-use super::{Ended, Errand, Expected, Line, Model, ModelJob, Promise};
+use super::{Ended, Errand, Expected, Fortune, Line, Model, ModelJob, Promise};
 use crate::sim::{HostFails, Source, SyncFile, Task};
 
 impl Model {
@@ -93,6 +93,7 @@ impl Model {
             self.flush(line);
         }
         self.pass_unfenced();
+        self.pass_unmade();
     }
 
     /// The front end has taken too long for commands without a fence.
@@ -163,7 +164,17 @@ impl Model {
                 ended: false,
             });
         }
+        for unmade in &mut self.unmade {
+            if unmade.fortune == Fortune::Awaited {
+                unmade.fortune = Fortune::OfAnotherLife;
+            }
+        }
         self.unfenced.clear();
+    }
+
+    /// Buffers that are being made.
+    pub(crate) fn unmade(&self) -> Vec<usize> {
+        (0..self.unmade.len()).collect()
     }
 
     /// What exists, to be taken down: contexts and resources.

@@ -1,6 +1,7 @@
 //! A naive model of the device, written from the specification: vectors, and a look at everything
 //! each time. It says what must have been answered, recorded and asked for after each operation.
 
+mod allocations;
 mod commands;
 mod events;
 mod operations;
@@ -16,7 +17,7 @@ use stile_wire::gpu::{Response, Timeline};
 use stile_wire::sync::{RecordFlags, StatusRecord};
 
 pub(crate) use steps::{
-    Command, Ending, FenceId, Fencing, Step, blob_again, boot, context_again, steps,
+    Command, Ending, FenceId, Fencing, Step, blob_again, blob_slowly, boot, context_again, steps,
 };
 
 use waits::Cause;
@@ -152,6 +153,30 @@ struct Unfenced {
     job: usize,
 }
 
+/// What becomes of a buffer that is being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fortune {
+    /// The device waits for it.
+    Awaited,
+    /// The guest was told that there is none.
+    GivenUp,
+    /// It was asked for before a reset.
+    OfAnotherLife,
+}
+
+/// A buffer that is being made. Its index is its index in `Sim::unmade`.
+#[derive(Debug)]
+struct Unmade {
+    resource: u32,
+    blob: ModelBlob,
+    chain: Chain,
+    answer: Expected,
+    /// The timeline of its fence.
+    line: Option<usize>,
+    deadline_ns: u64,
+    fortune: Fortune,
+}
+
 /// What the device must be like.
 #[derive(Debug)]
 pub(crate) struct Model {
@@ -169,6 +194,7 @@ pub(crate) struct Model {
     /// Those of them that the device must have watched since this was last looked at.
     watched: Vec<usize>,
     jobs: Vec<ModelJob>,
+    unmade: Vec<Unmade>,
     /// Places in the hostmem region that are taken: bytes by offset.
     region: BTreeMap<u64, u64>,
     lives: u64,
@@ -185,6 +211,9 @@ pub(crate) struct Model {
     late: u64,
     overdue: u64,
     commands_overdue: u64,
+    allocations_overdue: u64,
+    allocations_refused: u64,
+    allocations_late: u64,
     replies: u64,
 }
 
@@ -202,6 +231,7 @@ impl Model {
             waits: Vec::new(),
             watched: Vec::new(),
             jobs: Vec::new(),
+            unmade: Vec::new(),
             region: BTreeMap::new(),
             lives: 0,
             uuids: 0,
@@ -214,6 +244,9 @@ impl Model {
             late: 0,
             overdue: 0,
             commands_overdue: 0,
+            allocations_overdue: 0,
+            allocations_refused: 0,
+            allocations_late: 0,
             replies: 0,
         }
     }
@@ -256,16 +289,22 @@ impl Model {
             .map(|context| context.cookies.len())
             .sum();
         let waits = self.waits.iter().filter(|wait| wait.ended.is_none());
-        self.blobs.len() + cookies + waits.count()
+        self.blobs.len() + self.unmade.len() + cookies + waits.count()
+    }
+
+    /// The blobs that are there and those that are being made.
+    fn all_blobs(&self) -> impl Iterator<Item = &ModelBlob> {
+        let unmade = self.unmade.iter().map(|unmade| &unmade.blob);
+        self.blobs.values().chain(unmade)
     }
 
     fn host_bytes(&self) -> u64 {
-        let blobs = self.blobs.values().filter(|blob| blob.host_memory);
+        let blobs = self.all_blobs().filter(|blob| blob.host_memory);
         blobs.map(|blob| blob.size).sum()
     }
 
     fn guest_bytes(&self) -> u64 {
-        let blobs = self.blobs.values().filter(|blob| blob.guest_pages);
+        let blobs = self.all_blobs().filter(|blob| blob.guest_pages);
         blobs.map(|blob| blob.size).sum()
     }
 

@@ -124,7 +124,7 @@ impl Piece {
 }
 
 pub(super) fn resource() -> impl Strategy<Value = u32> {
-    prop_oneof![20 => Just(1_u32), 15 => Just(2), 2 => Just(3), 1 => Just(0)]
+    prop_oneof![20 => Just(1_u32), 15 => Just(2), 5 => Just(3), 1 => Just(4), 1 => Just(0)]
 }
 
 /// Those that operations make are seldom there, those that they name often.

@@ -123,6 +123,13 @@ pub(crate) enum Step {
     JobAgain {
         nth: usize,
     },
+    /// The host makes the next buffers at once, or when it is told to.
+    Slow(bool),
+    /// The host has made one of the buffers, or could not.
+    Buffer {
+        nth: usize,
+        errno: Option<u32>,
+    },
     Pass {
         ms: u64,
     },
@@ -130,6 +137,11 @@ pub(crate) enum Step {
     HostFails {
         errno: u32,
         after: u32,
+    },
+    /// See [`blob_slowly`].
+    BlobSlowly {
+        mem: u32,
+        fencing: Fencing,
     },
     /// The device is reset, and is booted again.
     Reset,
@@ -220,12 +232,16 @@ fn step() -> impl Strategy<Value = Step> {
         1 => nth.clone().prop_map(|nth| Step::WatchFails { nth }),
         4 => (nth.clone(), prop::bool::weighted(0.8))
             .prop_map(|(nth, done)| Step::Job { nth, done }),
-        1 => nth.prop_map(|nth| Step::JobAgain { nth }),
+        1 => nth.clone().prop_map(|nth| Step::JobAgain { nth }),
+        2 => any::<bool>().prop_map(Step::Slow),
+        5 => (nth, prop::option::weighted(0.2, errno.clone()))
+            .prop_map(|(nth, errno)| Step::Buffer { nth, errno }),
         4 => time.prop_map(|ms| Step::Pass { ms }),
         1 => (errno, 0_u32..3).prop_map(|(errno, after)| Step::HostFails { errno, after }),
         1 => (1_u32..=2).prop_map(|ctx| Step::ContextAgain { ctx }),
         1 => (1_u32..=2).prop_map(|resource| Step::BlobAgain { resource }),
-        1 => prop::bool::weighted(0.2)
+        3 => (1_u32..=3, fencing()).prop_map(|(mem, fencing)| Step::BlobSlowly { mem, fencing }),
+        1 => prop::bool::weighted(0.4)
             .prop_map(|reset| if reset { Step::Reset } else { Step::DeliverAll }),
     ]
 }
@@ -307,6 +323,21 @@ pub(crate) fn blob_again(resource: u32) -> Vec<Step> {
         .into_iter()
         .chain(blob(resource))
         .collect()
+}
+
+/// A blob of which neither boot knows is made, and takes its time.
+pub(crate) fn blob_slowly(mem: u32, fencing: Fencing) -> Vec<Step> {
+    let blob = Command::Blob {
+        resource: 3,
+        mem,
+        mappable: true,
+        size: 4096,
+    };
+    vec![
+        guest(Command::Unref { resource: 3 }),
+        Step::Slow(true),
+        Step::Guest(blob, fencing),
+    ]
 }
 
 /// A life of a device.

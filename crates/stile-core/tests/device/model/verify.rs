@@ -5,7 +5,7 @@ use stile_wire::sync::{StatusHeader, StatusRecord};
 use zerocopy::IntoBytes;
 
 use super::waits::Cause;
-use super::{Ended, Model, ModelFence};
+use super::{Ended, Fortune, Model, ModelFence, Unmade};
 use crate::sim::Sim;
 
 /// Writes the header of a status blob over its zeroed memory, and says how many records it has.
@@ -173,6 +173,10 @@ impl Model {
             .collect();
         assert_eq!(device.pending_fences(), waiting.len());
         waiting.extend(self.unfenced.keys());
+        let awaited = |unmade: &&Unmade| unmade.fortune == Fortune::Awaited;
+        let unmade = self.unmade.iter().filter(awaited);
+        waiting.extend(unmade.map(|unmade| unmade.chain));
+        assert_eq!(device.is_paused(), self.is_paused(), "the pause");
         waiting.sort_unstable();
         assert!(
             sim.outstanding.iter().eq(&waiting),
@@ -189,7 +193,10 @@ impl Model {
             .filter(|fence| !fence.answered && !self.is_done(fence))
             .map(|fence| fence.deadline_ns);
         let commands = self.unfenced.values().map(|command| command.deadline_ns);
-        let next = next.chain(commands).min();
+        let unmade = self.unmade.iter();
+        let unmade = unmade.filter(|unmade| unmade.fortune == Fortune::Awaited);
+        let unmade = unmade.map(|unmade| unmade.deadline_ns);
+        let next = next.chain(commands).chain(unmade).min();
         assert_eq!(device.next_deadline_ns(), next, "the next deadline");
     }
 
@@ -251,6 +258,9 @@ impl Model {
         assert_eq!(counters.late_signals, self.late);
         assert_eq!(counters.fences_overdue, self.overdue);
         assert_eq!(counters.commands_overdue, self.commands_overdue);
+        assert_eq!(counters.allocations_overdue, self.allocations_overdue);
+        assert_eq!(counters.allocations_refused, self.allocations_refused);
+        assert_eq!(counters.allocations_late, self.allocations_late);
         assert_eq!(counters.replies, self.replies);
     }
 }

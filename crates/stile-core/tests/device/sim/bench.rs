@@ -19,6 +19,8 @@ pub(crate) struct Bench {
     pub(crate) sim: Sim,
     pub(crate) device: Device<Sim>,
     pub(crate) now_ns: u64,
+    /// Whether buffers are made when the test says so, not at once.
+    pub(crate) slow: bool,
     answers: Vec<Answer>,
 }
 
@@ -28,6 +30,7 @@ impl Bench {
             sim: Sim::default(),
             device: Device::new(limits, stile_wire::sync::OpCode::mask()),
             now_ns: 1_000 * MS,
+            slow: false,
             answers: Vec::new(),
         }
     }
@@ -65,7 +68,24 @@ impl Bench {
         let chain = self.sim.open_chain();
         self.device.submit(&mut self.sim, self.now_ns, chain, bytes);
         self.checked();
+        if !self.slow && !self.sim.unmade.is_empty() {
+            self.make_buffer();
+        }
         chain
+    }
+
+    /// The host has made the buffer that it was asked for first.
+    pub(crate) fn make_buffer(&mut self) {
+        let (id, buffer) = self.sim.make_buffer(0);
+        self.device.buffer_created(&mut self.sim, id, Ok(buffer));
+        self.checked();
+    }
+
+    /// The host cannot make the buffer that it was asked for first.
+    pub(crate) fn fail_buffer(&mut self, error: Errno) {
+        let id = self.sim.unmade.remove(0);
+        self.device.buffer_created(&mut self.sim, id, Err(error));
+        self.checked();
     }
 
     /// Sends a command without a fence, which is answered at once.

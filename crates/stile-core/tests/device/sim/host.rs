@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use stile_core::{Answer, BlobSource, Chain, Errno, Host, JobId, Outcome, WaitId};
+use stile_core::{Answer, BlobSource, BufferId, Chain, Errno, Host, JobId, Outcome, WaitId};
 use stile_wire::sync::{Access, Block};
 
 use super::kernel::{Kernel, Reservation, Source, SyncFile};
@@ -113,6 +113,9 @@ pub(crate) struct Sim {
     watches_ever: BTreeSet<u64>,
     /// The watches since this was last taken, in their order.
     pub(crate) new_watches: Vec<(WaitId, SyncFile)>,
+    /// The buffers that the device has asked for and not been given, in their order.
+    pub(crate) unmade: Vec<BufferId>,
+    asked_ever: Vec<BufferId>,
     /// All jobs ever, in their order.
     pub(crate) jobs: Vec<(JobId, Task)>,
     /// The hostmem region once all jobs are done: size and job by offset.
@@ -177,6 +180,17 @@ impl Sim {
         self.watches.len()
     }
 
+    /// Makes the buffer number `nth` of those that are not made yet.
+    pub(crate) fn make_buffer(&mut self, nth: usize) -> (BufferId, Buffer) {
+        let id = self.unmade.remove(nth);
+        let (storage, alive) = (Rc::default(), Alive::new(&self.buffers));
+        let buffer = Buffer {
+            storage,
+            _alive: alive,
+        };
+        (id, buffer)
+    }
+
     /// The front end could not do a job. `mapped` is as if it had never been asked.
     pub(crate) fn job_failed(&mut self, job: JobId) {
         self.mapped.retain(|_, (_, by)| *by != job);
@@ -196,6 +210,7 @@ impl Sim {
         );
         assert_eq!(live, (0, 0, 0), "buffers, sync_files, memories of records");
         self.graphics.assert_empty();
+        assert_eq!(self.unmade, [], "buffers that are not made");
         assert!(self.watches.is_empty(), "watches: {:?}", self.watches);
         assert!(self.mapped.is_empty(), "mappings: {:?}", self.mapped);
         assert!(
@@ -214,7 +229,8 @@ impl Sim {
     /// File descriptors that the device has made the host hold.
     pub(crate) fn fds(&self) -> usize {
         let held = self.graphics.held();
-        self.buffers.get() + self.fences.get() + self.watches.len() + held
+        let buffers = self.buffers.get() + self.unmade.len();
+        buffers + self.fences.get() + self.watches.len() + held
     }
 
     pub(super) fn new_fence(&self, file: SyncFile) -> Fence {
@@ -239,7 +255,12 @@ impl Host for Sim {
     type Buffer = Buffer;
     type Records = Records;
 
-    fn create_buffer(&mut self, source: BlobSource<'_>) -> Result<Buffer, Errno> {
+    fn create_buffer(&mut self, id: BufferId, source: BlobSource<'_>) -> Result<(), Errno> {
+        assert!(
+            !self.asked_ever.contains(&id),
+            "{id:?} has been used before"
+        );
+        self.asked_ever.push(id);
         let size = match source {
             BlobSource::Host { size } => size,
             BlobSource::Guest { size, entries } => {
@@ -253,11 +274,8 @@ impl Host for Sim {
         };
         assert!(size > 0, "a blob is empty");
         self.may_fail()?;
-        let storage = Rc::new(Storage::default());
-        Ok(Buffer {
-            storage,
-            _alive: Alive::new(&self.buffers),
-        })
+        self.unmade.push(id);
+        Ok(())
     }
 
     fn export(&mut self, buffer: &Buffer, access: Access) -> Result<Fence, Errno> {
