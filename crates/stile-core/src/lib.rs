@@ -14,6 +14,7 @@ mod allocation;
 mod answer;
 mod blob;
 mod check;
+mod command;
 mod context;
 mod counters;
 mod device;
