@@ -1,10 +1,19 @@
 //! Properties over lives that are drawn at random.
 
+use proptest::collection::vec;
 use proptest::prelude::*;
 use stile_core::Limits;
 
 use crate::life::{Life, small};
-use crate::model::{Ending, steps};
+use crate::model::{Ending, Step, step};
+
+/// What happens in a life.
+fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
+    (prop::bool::weighted(0.9), vec(step(), 1..most)).prop_map(|(booted, steps)| {
+        let boot = booted.then_some(Step::Boot);
+        boot.into_iter().chain(steps).collect()
+    })
+}
 
 fn ending() -> impl Strategy<Value = Ending> {
     prop_oneof![Just(Ending::Signals), Just(Ending::Deadlines)]

@@ -17,7 +17,7 @@ use stile_wire::gpu::{Response, Timeline};
 use stile_wire::sync::{RecordFlags, StatusRecord};
 
 pub(crate) use steps::{
-    Command, Ending, FenceId, Fencing, Step, blob_again, blob_slowly, boot, context_again, steps,
+    Command, Ending, FenceId, Fencing, Step, blob_again, blob_slowly, boot, context_again, step,
 };
 
 use waits::Cause;

@@ -216,7 +216,8 @@ fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+/// One step of a life.
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     let nth = 0_usize..8;
     let time = prop_oneof![4 => 0_u64..600, 1 => 900_u64..1_100];
     let errno = prop::sample::select(vec![9_u32, 12, 22, 24, 28, 95, 122]);
@@ -338,12 +339,4 @@ pub(crate) fn blob_slowly(mem: u32, fencing: Fencing) -> Vec<Step> {
         Step::Slow(true),
         Step::Guest(blob, fencing),
     ]
-}
-
-/// A life of a device.
-pub(crate) fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
-    (prop::bool::weighted(0.9), vec(step(), 1..most)).prop_map(|(booted, steps)| {
-        let boot = booted.then_some(Step::Boot);
-        boot.into_iter().chain(steps).collect()
-    })
 }
