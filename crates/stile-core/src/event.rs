@@ -77,6 +77,22 @@ impl<H: Host> Device<H> {
         self.waits.get(id.0).filter(|wait| wait.kind == Kind::Fence)
     }
 
+    /// An access of the CPU has begun or ended, or could not.
+    pub fn cpu_done(&mut self, host: &mut H, now_ns: u64, id: WaitId, result: Result<(), Errno>) {
+        let wait = self.waits.get(id.0).filter(|wait| wait.kind == Kind::Cpu);
+        if wait.is_none() {
+            self.counters.late_signals = self.counters.late_signals.saturating_add(1);
+            return;
+        }
+        let ending = Ending {
+            error: result.err(),
+            flags: RecordFlags::empty(),
+            signalled_ns: 0,
+            done_ns: now_ns,
+        };
+        self.end_wait(host, id, &ending);
+    }
+
     /// The front end has done a job, or could not.
     pub fn job_done(&mut self, host: &mut H, now_ns: u64, id: JobId, result: Result<(), Errno>) {
         if self

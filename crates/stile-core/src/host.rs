@@ -50,7 +50,7 @@ pub mod errno {
     pub const ECANCELED: Errno = Errno(125);
 }
 
-/// Names a watch that [`Host::watch`] started. Never used again, also not after a reset.
+/// Names what [`Host::watch`] or [`Host::access`] started. Never used again, also not after a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitId(pub(crate) Key);
 
@@ -73,6 +73,15 @@ pub struct JobId(pub(crate) Key);
 /// Names a buffer that is being made. Never used again, also not after a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferId(pub(crate) Key);
+
+/// Which end of an access by the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CpuPhase {
+    /// `DMA_BUF_SYNC_START`: waits for the fences that the access has to wait for.
+    Begin,
+    /// `DMA_BUF_SYNC_END`.
+    End,
+}
 
 /// How a host fence ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,7 +111,7 @@ pub enum BlobSource<'a> {
 
 /// The world around the device. **No method may block**: what cannot be done at once is answered
 /// by an event ([`crate::Device::signalled`], [`crate::Device::job_done`],
-/// [`crate::Device::buffer_created`]).
+/// [`crate::Device::buffer_created`], [`crate::Device::cpu_done`]).
 pub trait Host: Syncobjs {
     /// A blob's memory, with its dma-buf if it has one.
     type Buffer;
@@ -152,6 +161,22 @@ pub trait Host: Syncobjs {
     /// # Errors
     /// The host's errno; then there is no watch.
     fn watch(&mut self, wait: WaitId, fence: &Self::Fence) -> Result<(), Errno>;
+
+    /// Begins or ends an access of the CPU to a buffer (`DMA_BUF_IOCTL_SYNC`), which may take for
+    /// ever. [`crate::Device::cpu_done`] is called once when it is done, at the soonest after the
+    /// call of the device that asks for it. Nobody takes it back: the device may have forgotten it
+    /// by then, and may have been reset.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for a buffer without a dma-buf; `EBUSY` while as many accesses are under way as
+    /// may be.
+    fn access(
+        &mut self,
+        wait: WaitId,
+        buffer: &Self::Buffer,
+        phase: CpuPhase,
+        access: Access,
+    ) -> Result<(), Errno>;
 
     /// How the watched fence ended.
     fn outcome(&mut self, wait: WaitId) -> Outcome;

@@ -37,6 +37,7 @@ pub use answer::{Answer, Chain};
 pub use counters::Counters;
 pub use device::Device;
 pub use host::{
-    Adopted, BlobSource, BufferId, Errno, Host, JobId, Outcome, PointId, Syncobjs, WaitId, errno,
+    Adopted, BlobSource, BufferId, CpuPhase, Errno, Host, JobId, Outcome, PointId, Syncobjs,
+    WaitId, errno,
 };
 pub use limits::Limits;

@@ -22,6 +22,8 @@ pub(crate) enum Kind {
         blob: u64,
         access: Access,
     },
+    /// An access of the CPU: [`crate::Device::cpu_done`].
+    Cpu,
     /// An event in the context's ring, or the ring's end.
     Event,
 }
@@ -32,6 +34,8 @@ impl Kind {
         match self {
             Self::Fence => host.unwatch(id),
             Self::Poll { .. } => {}
+            // Nobody can: its result comes late.
+            Self::Cpu => {}
             Self::Event => {}
         }
     }

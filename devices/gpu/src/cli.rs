@@ -68,6 +68,11 @@ pub struct Cli {
     #[arg(long, value_name = "MS", default_value_t = Limits::default().timeout_ms)]
     max_timeout_ms: u32,
 
+    /// Most CPU_BEGIN and CPU_END that may be under way at once, each on a thread
+    #[arg(long, value_name = "N", default_value_t = Limits::default().cpu_accesses,
+          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    max_cpu_accesses: u32,
+
     /// Most file descriptors in buffers, cookies, timelines and pending operations
     #[arg(long, value_name = "N", default_value_t = Limits::default().fds)]
     max_fds: u32,
@@ -115,6 +120,7 @@ impl Cli {
             timelines: self.max_timelines,
             events: self.max_events,
             timeout_ms: self.max_timeout_ms,
+            cpu_accesses: self.max_cpu_accesses,
             fds: self.max_fds,
             fence_deadline_ms: self.fence_deadline_ms,
             ..Limits::default()

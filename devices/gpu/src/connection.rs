@@ -11,6 +11,7 @@ use vhost::vhost_user::{BackendReqHandler, Error as ProtocolError};
 use crate::allocation::{Allocations, Sources};
 use crate::bridge::Registry;
 use crate::channel::Channel;
+use crate::cpu_access::{CpuAccesses, CpuPool};
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
 use crate::machine::Machine;
@@ -22,6 +23,7 @@ use crate::shell::Shell;
 pub(crate) struct Lasting {
     pub(crate) limits: Limits,
     pub(crate) kernel: Kernel,
+    pub(crate) cpu: Arc<CpuPool>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) sources: Sources,
     pub(crate) syncobjs: Option<SyncobjNode>,
@@ -49,10 +51,13 @@ fn run(stream: UnixStream, lasting: &Lasting) -> Result<()> {
     reactor.add(&stream, Source::Socket)?;
     reactor.add(channel.wake_fd(), Source::Channel)?;
     reactor.add(allocations.wake_fd(), Source::Allocations)?;
+    let cpu = CpuAccesses::new(Arc::clone(&lasting.cpu))?;
+    reactor.add(cpu.wake_fd(), Source::Cpu)?;
     let shell = Shell::new(
         reactor,
         channel,
         allocations,
+        cpu,
         Arc::clone(&lasting.registry),
         lasting.syncobjs.clone(),
     );

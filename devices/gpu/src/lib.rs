@@ -17,6 +17,7 @@ mod channel;
 pub mod cli;
 mod clock;
 mod connection;
+mod cpu_access;
 mod error;
 mod kernel;
 mod machine;

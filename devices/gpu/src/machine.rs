@@ -119,10 +119,13 @@ impl Machine {
                     self.held.push(wait);
                 }
                 Wake::Point(point) => self.points.push(point),
-                Wake::Source(Source::Timer | Source::Channel | Source::Allocations) if !live => {}
+                Wake::Source(
+                    Source::Timer | Source::Channel | Source::Allocations | Source::Cpu,
+                ) if !live => {}
                 Wake::Source(Source::Timer) => self.tick(),
                 Wake::Source(Source::Channel) => self.finish_jobs(),
                 Wake::Source(Source::Allocations) => self.take_buffers(),
+                Wake::Source(Source::Cpu) => self.finish_accesses(),
                 Wake::Fence(wait) => {
                     self.device
                         .signalled(&mut self.shell, now_ns(), wait, false);
@@ -130,11 +133,9 @@ impl Machine {
             }
         }
         if live {
+            self.tell_points();
             // What has ended may have let a POLL start.
             self.settle();
-        }
-        if live {
-            self.tell_points();
         }
         if self.left && !self.device.is_paused() {
             self.left = false;
@@ -161,6 +162,14 @@ impl Machine {
     fn finish_jobs(&mut self) {
         for (job, result) in self.shell.channel.results() {
             self.device.job_done(&mut self.shell, now_ns(), job, result);
+        }
+    }
+
+    /// Tells the device which accesses of the CPU are done.
+    fn finish_accesses(&mut self) {
+        for (wait, result) in self.shell.cpu.results() {
+            self.device
+                .cpu_done(&mut self.shell, now_ns(), wait, result);
         }
     }
 
@@ -192,6 +201,7 @@ impl Machine {
         self.tell_points();
         self.finish_jobs();
         self.take_buffers();
+        self.finish_accesses();
         self.tick();
     }
 

@@ -49,16 +49,19 @@ pub(crate) enum Source {
     Channel,
     /// The memory of a blob is made.
     Allocations,
+    /// An access of the CPU is done.
+    Cpu,
 }
 
 impl Source {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Socket,
         Self::ControlKick,
         Self::CursorKick,
         Self::Timer,
         Self::Channel,
         Self::Allocations,
+        Self::Cpu,
     ];
 
     const fn token(self) -> u64 {
@@ -69,6 +72,7 @@ impl Source {
             Self::Timer => 3,
             Self::Channel => 4,
             Self::Allocations => 5,
+            Self::Cpu => 6,
         }
     }
 }

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use crate::allocation::Sources;
 use crate::bridge::{self, Registry};
 use crate::connection::{self, Lasting};
+use crate::cpu_access::CpuPool;
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
 
@@ -71,7 +72,7 @@ pub fn serve(config: &Config) -> Result<()> {
         Endpoint::Fd(fd) => Some(inherit(*fd)?),
     };
     let limits = Limits {
-        fds: config.limits.fds.min(fds_for_guests()),
+        fds: config.limits.fds.min(fds_for_guests(&config.limits)),
         ..config.limits
     };
     let registry = Arc::new(Registry::default());
@@ -88,6 +89,7 @@ pub fn serve(config: &Config) -> Result<()> {
     let lasting = Lasting {
         limits,
         kernel: Kernel::ask(allocator.as_deref(), syncobjs.is_some()),
+        cpu: Arc::new(CpuPool::new(limits.cpu_accesses)),
         registry,
         sources: Sources {
             host: allocator,
@@ -176,7 +178,7 @@ const OWN_FDS: u64 = 700;
 
 /// How many descriptors guests may have. Every buffer, cookie and watch is one and the usual 1024
 /// are few, so the process' limit is raised as far as it goes.
-fn fds_for_guests() -> u32 {
+fn fds_for_guests(limits: &Limits) -> u32 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -189,7 +191,9 @@ fn fds_for_guests() -> u32 {
     let Some(limit) = getrlimit(Resource::Nofile).current else {
         return u32::MAX;
     };
-    u32::try_from(limit.saturating_sub(OWN_FDS)).unwrap_or(u32::MAX)
+    // Accesses of the CPU keep buffers that the guest has given up.
+    let own = OWN_FDS.saturating_add(limits.cpu_accesses.into());
+    u32::try_from(limit.saturating_sub(own)).unwrap_or(u32::MAX)
 }
 
 fn listen(path: &Path) -> Result<UnixListener> {

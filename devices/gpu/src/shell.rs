@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stile_core::{Answer, BlobSource, BufferId, Errno, Host, JobId, Outcome, WaitId};
+use stile_core::{Answer, BlobSource, BufferId, CpuPhase, Errno, Host, JobId, Outcome, WaitId};
 use stile_host::{Status, SyncFile, SyncobjNode};
 use stile_wire::gpu::MAX_RESPONSE_BYTES;
 use stile_wire::sync::{Access, Block};
@@ -14,6 +14,7 @@ use crate::bridge::Registry;
 use crate::buffer::{Buffer, Pieces};
 use crate::chain::{Chains, Which};
 use crate::channel::{Channel, Request};
+use crate::cpu_access::CpuAccesses;
 use crate::reactor::Reactor;
 use crate::records::Records;
 use crate::seldom::warn_seldom;
@@ -25,6 +26,7 @@ pub(crate) struct Shell {
     pub(crate) reactor: Reactor,
     pub(crate) channel: Channel,
     pub(crate) allocations: Allocations,
+    pub(crate) cpu: CpuAccesses,
     pub(crate) chains: Chains,
     /// Answered chains: ring, head, bytes written.
     pub(crate) answered: Vec<(Which, u16, u32)>,
@@ -39,6 +41,7 @@ impl Shell {
         reactor: Reactor,
         channel: Channel,
         allocations: Allocations,
+        cpu: CpuAccesses,
         registry: Arc<Registry>,
         syncobjs: Option<SyncobjNode>,
     ) -> Self {
@@ -47,6 +50,7 @@ impl Shell {
             reactor,
             channel,
             allocations,
+            cpu,
             chains: Chains::default(),
             answered: Vec::new(),
             registry,
@@ -106,6 +110,23 @@ impl Host for Shell {
     fn watch(&mut self, wait: WaitId, fence: &Arc<SyncFile>) -> Result<(), Errno> {
         self.reactor.watch(wait, Arc::clone(fence));
         Ok(())
+    }
+
+    fn access(
+        &mut self,
+        wait: WaitId,
+        buffer: &Buffer,
+        phase: CpuPhase,
+        access: Access,
+    ) -> Result<(), Errno> {
+        let (buffer, access) = (Arc::clone(buffer.dma_buf()?), to_host(access));
+        self.cpu.start(wait, move || {
+            let answer = match phase {
+                CpuPhase::Begin => buffer.sync_begin(access),
+                CpuPhase::End => buffer.sync_end(access),
+            };
+            answer.map_err(|error| to_errno(&error))
+        })
     }
 
     fn outcome(&mut self, wait: WaitId) -> Outcome {

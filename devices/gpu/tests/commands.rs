@@ -64,6 +64,8 @@ fn the_capset_is_stile_sync_and_there_is_one() {
         OpCode::Status,
         OpCode::Poll,
         OpCode::Clock,
+        OpCode::CpuBegin,
+        OpCode::CpuEnd,
         OpCode::Events,
         OpCode::EventWait,
         OpCode::Cancel,

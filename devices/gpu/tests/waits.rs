@@ -17,6 +17,7 @@ use stile_frontend::{Daemon, Manner, Options, Plan, Reply, Ticket, Vm};
 use stile_wire::gpu::types::*;
 use stile_wire::sync::{Access, CAPSET_ID, Op, encode_status};
 
+const EINVAL: u32 = 22;
 const ENOENT: u32 = 2;
 const EOPNOTSUPP: u32 = 95;
 const ETIMEDOUT: u32 = 110;
@@ -113,4 +114,48 @@ fn a_poll_behind_a_front_end_that_hangs_has_its_deadline() {
         (errno, flags) == (EOPNOTSUPP, 0) || (errno, flags) == (ETIMEDOUT, DEADLINE),
         "{errno} {flags}"
     );
+}
+
+#[test]
+fn an_access_of_the_cpu_needs_a_fence_and_a_dma_buf() {
+    let daemon = daemon(&["--max-cpu-accesses=1"]);
+    let (mut vm, status) = guest(&daemon);
+    let access = Access::READ;
+    let both = |resource_id| {
+        let begin = Op::CpuBegin {
+            resource_id,
+            access,
+        };
+        let end = Op::CpuEnd {
+            resource_id,
+            access,
+        };
+        let tag = resource_id;
+        [begin.encode(0, tag).to_vec(), end.encode(0, tag).to_vec()].concat()
+    };
+    vm.expect(&submit(1, &both(2)), RESP_OK_NODATA);
+    assert_eq!(status.errnos(&vm.ram, 2), [EINVAL; 2]);
+    for (id, errno) in [(3, EOPNOTSUPP), (9, ENOENT)] {
+        let command = submit(1, &both(id)).ring_fence(0, id.into());
+        vm.expect(&command, RESP_OK_NODATA);
+        assert_eq!(status.errnos(&vm.ram, id), [errno; 2]);
+    }
+    let threads = daemon.threads();
+    assert!(!threads.contains(&"cpu-access".to_owned()), "{threads:?}");
+}
+
+#[test]
+fn the_number_of_accesses_stands_in_the_capset_and_has_a_bound() {
+    use stile_frontend::gpu::capset;
+    use stile_wire::sync::Capset;
+
+    let daemon = daemon(&["--max-cpu-accesses=5"]);
+    let mut vm = daemon.connect();
+    let capset: Capset = vm.expect(&capset(CAPSET_ID, 1), RESP_OK_CAPSET).body();
+    assert_eq!(capset.max_cpu_accesses.get(), 5);
+    for number in ["0", "1025", "many"] {
+        let options = Options::new(env!("CARGO_BIN_EXE_stile-gpu"))
+            .with(&[&format!("--max-cpu-accesses={number}")]);
+        assert!(!Daemon::spawn(options, None).wait_for_end().success());
+    }
 }

@@ -63,9 +63,7 @@ impl<H: Host> Device<H> {
         let wait = new_wait(Kind::Event, context.serial, subject);
         let wait = self.waits.insert(wait);
         context.inbox.wait_begins(wait);
-        started.waits.push(&mut self.waits, wait);
-        started.count = started.count.saturating_add(1);
-        Ok(Done::Waits)
+        Ok(started.wait(&mut self.waits, wait))
     }
 
     /// CANCEL: there will be no such event.

@@ -1,5 +1,6 @@
 //! SUBMIT_3D: the stile-sync operations, in their order.
 
+mod cpu;
 mod event;
 mod poll;
 mod sync_file;
@@ -10,8 +11,9 @@ use stile_wire::sync::{Framing, Op, OpCode, RecordFlags, Step, Steps};
 
 use crate::answer::to_refused;
 use crate::device::{Device, Turn, to_usize};
-use crate::host::{Errno, Host, errno};
+use crate::host::{CpuPhase, Errno, Host, errno};
 use crate::list::{Link, List};
+use crate::slab::{Key, Slab};
 use crate::status::{Ending, Place, Status, Subject};
 use crate::wait::{Kind, OfFence, Wait};
 
@@ -27,6 +29,8 @@ pub(crate) fn supported() -> u64 {
         OpCode::Poll,
         OpCode::Deadline,
         OpCode::Clock,
+        OpCode::CpuBegin,
+        OpCode::CpuEnd,
         OpCode::Events,
         OpCode::EventWait,
         OpCode::Cancel,
@@ -48,6 +52,15 @@ struct Started {
     waits: List<OfFence>,
     count: u32,
     over_quota: bool,
+}
+
+impl Started {
+    /// The submission's fence waits for this too.
+    fn wait(&mut self, waits: &mut Slab<Wait>, wait: Key) -> Done {
+        self.waits.push(waits, wait);
+        self.count = self.count.saturating_add(1);
+        Done::Waits
+    }
 }
 
 /// Whether an operation is done, or its wait has begun and will write the record.
@@ -196,6 +209,12 @@ impl<H: Host> Device<H> {
                 cookie,
                 deadline_ns,
             } => self.deadline(host, turn, cookie, deadline_ns),
+            Op::CpuBegin { access, .. } => {
+                self.cpu_access(host, turn, subject, started, (CpuPhase::Begin, access))
+            }
+            Op::CpuEnd { access, .. } => {
+                self.cpu_access(host, turn, subject, started, (CpuPhase::End, access))
+            }
             // Its record says when it was taken up.
             Op::Clock => Ok(Done::Now),
             Op::Poll { access, .. } => self.poll(host, turn, subject, started, access),

@@ -42,9 +42,7 @@ impl<H: Host> Device<H> {
             self.waits.remove(wait);
             return Err(error);
         }
-        started.waits.push(&mut self.waits, wait);
-        started.count = started.count.saturating_add(1);
-        Ok(Done::Waits)
+        Ok(started.wait(&mut self.waits, wait))
     }
 
     /// Starts the POLLs of a timeline's new head. `true` if none could start, and the head waits

@@ -42,8 +42,7 @@ impl<H: Host> Device<H> {
                 self.waits.remove(wait);
                 return Err(error);
             }
-            started.waits.push(&mut self.waits, wait);
-            started.count = started.count.saturating_add(1);
+            started.wait(&mut self.waits, wait);
             watched = Some(wait);
         }
         if cookie != 0 {
@@ -123,9 +122,7 @@ impl<H: Host> Device<H> {
             self.waits.remove(wait);
             return Err(error);
         }
-        started.waits.push(&mut self.waits, wait);
-        started.count = started.count.saturating_add(1);
-        Ok(Done::Waits)
+        Ok(started.wait(&mut self.waits, wait))
     }
 
     /// DROP: the cookie is free.

@@ -290,6 +290,8 @@ fn the_capset_says_what_the_limits_are() {
         OpCode::Poll,
         OpCode::Deadline,
         OpCode::Clock,
+        OpCode::CpuBegin,
+        OpCode::CpuEnd,
         OpCode::Events,
         OpCode::EventWait,
         OpCode::Cancel,

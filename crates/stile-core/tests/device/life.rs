@@ -53,7 +53,7 @@ impl Life {
     pub(crate) fn new(limits: Limits, queue_size: u16) -> Self {
         let mut life = Self {
             device: Device::new(limits, stile_wire::sync::OpCode::mask()),
-            sim: Sim::default(),
+            sim: Sim::with_accesses(limits.cpu_accesses),
             model: Model::new(limits, START_NS),
             last_id: 0,
             slow: false,
@@ -137,6 +137,16 @@ impl Life {
             .job_done(&mut self.sim, self.model.now_ns(), job, result);
     }
 
+    fn accessed(&mut self, nth: usize, error: Option<Errno>) {
+        self.model.accessed(nth, error);
+        let access = &mut self.sim.accesses[nth];
+        access.done = true;
+        let wait = access.wait;
+        let result = error.map_or(Ok(()), Err);
+        self.device
+            .cpu_done(&mut self.sim, self.model.now_ns(), wait, result);
+    }
+
     fn signal(&mut self, source: usize, error: Option<Errno>) {
         self.model.signal(source, error);
         self.sim.kernel.signal(source, self.model.now_ns(), error);
@@ -197,6 +207,11 @@ impl Life {
             Step::Buffer { nth, errno } => {
                 if let Some(nth) = pick(&self.model.unmade(), nth) {
                     self.buffer(nth, errno.map(Errno));
+                }
+            }
+            Step::Accessed { nth, errno } => {
+                if let Some(nth) = pick(&self.model.open_accesses(), nth) {
+                    self.accessed(nth, errno.map(Errno));
                 }
             }
             Step::Pass { ms } => self.pass(ms),
@@ -292,6 +307,10 @@ impl Life {
     }
 
     fn end_jobs(&mut self) {
+        while !self.model.open_accesses().is_empty() {
+            let errno = None;
+            self.run(&Step::Accessed { nth: 0, errno });
+        }
         while !self.model.open_jobs().is_empty() {
             self.run(&Step::Job { nth: 0, done: true });
         }

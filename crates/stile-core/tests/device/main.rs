@@ -12,6 +12,7 @@ mod allocations;
 mod anything;
 mod blobs;
 mod commands;
+mod cpu;
 mod events;
 mod fences;
 mod life;

@@ -19,6 +19,7 @@ mod allocations;
 mod arbitrary;
 mod blobs;
 mod cookies;
+mod cpu;
 mod deadlines;
 mod exports;
 mod mappings;

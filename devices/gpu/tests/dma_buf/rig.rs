@@ -1,5 +1,7 @@
 //! A daemon with its bridge, a guest, and a GPU.
 
+use std::rc::Rc;
+
 use stile_frontend::gpu::{
     CROSS_DEVICE, GUEST, HOST3D, MAPPABLE, attach, create_blob, create_context, submit,
 };
@@ -24,7 +26,7 @@ pub(crate) struct Rig {
     pub(crate) status: StatusBlob,
     next_id: u64,
     // Last, so that the guest goes before the daemon.
-    pub(crate) daemon: Daemon,
+    pub(crate) daemon: Rc<Daemon>,
 }
 
 /// A daemon with a bridge.
@@ -41,7 +43,17 @@ impl Rig {
 
     #[track_caller]
     pub(crate) fn with(arguments: &[&str], manner: Manner) -> Self {
-        let daemon = daemon(arguments);
+        Self::start(Rc::new(daemon(arguments)), manner)
+    }
+
+    /// The next front end of a daemon.
+    #[track_caller]
+    pub(crate) fn on(daemon: &Rc<Daemon>) -> Self {
+        Self::start(Rc::clone(daemon), Manner::Accept)
+    }
+
+    #[track_caller]
+    fn start(daemon: Rc<Daemon>, manner: Manner) -> Self {
         let vm = daemon.connect_with(Plan {
             manner,
             ..Plan::default()

@@ -27,12 +27,13 @@ impl Model {
     pub(crate) fn signalled(&mut self, id: WaitId, fresh: bool) {
         let nth = self.wait_of(id);
         let wait = &self.waits[nth];
-        if wait.ended.is_some() {
-            self.late += 1;
-            return;
-        }
-        let Cause::Fence(file) = &wait.cause else {
-            panic!("{wait:?} is not watched");
+        // An access of the CPU is no watch: such a signal means nothing.
+        let file = match &wait.cause {
+            Cause::Fence(file) if wait.ended.is_none() => file,
+            _ => {
+                self.late += 1;
+                return;
+            }
         };
         // An idle buffer has nothing to tell.
         if fresh && [0x80, 0x86].contains(&wait.record.cmd) {
@@ -47,7 +48,8 @@ impl Model {
     /// The device hears that a watch cannot be kept up.
     pub(crate) fn watch_failed(&mut self, id: WaitId, error: Errno) {
         let nth = self.wait_of(id);
-        if self.waits[nth].ended.is_none() {
+        let watched = matches!(self.waits[nth].cause, Cause::Fence(_));
+        if watched && self.waits[nth].ended.is_none() {
             for context in self.contexts.values_mut() {
                 context.cookies.retain(|_, (_, by)| *by != Some(nth));
             }
@@ -56,7 +58,7 @@ impl Model {
         }
     }
 
-    fn flush_all(&mut self) {
+    pub(super) fn flush_all(&mut self) {
         for line in 0..self.lines.len() {
             self.flush(line);
         }

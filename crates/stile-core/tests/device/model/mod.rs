@@ -20,7 +20,7 @@ pub(crate) use steps::{
     Command, Ending, FenceId, Fencing, Step, blob_again, blob_slowly, boot, context_again, step,
 };
 
-use waits::Cause;
+use waits::{Cause, ModelAccess};
 
 use crate::sim::{Fenced, GuestCommand, HostFails, Kernel, Reservation, SyncFile, Task};
 
@@ -38,6 +38,8 @@ struct Expected {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
     Signalled,
+    /// An access of the CPU, well or not.
+    Accessed,
     Deadline,
     /// The host could not watch what it waits for.
     Refused,
@@ -204,6 +206,8 @@ pub(crate) struct Model {
     /// What the operation that goes on must make the device answer.
     expected: BTreeMap<Chain, Expected>,
     host_fails: HostFails,
+    /// The accesses of the CPU. Their indices are those of `Sim::accesses`.
+    accesses: Vec<ModelAccess>,
     /// What the host's drivers must have been told of deadlines.
     host_deadlines: Vec<(SyncFile, u64)>,
     records: usize,
@@ -238,6 +242,7 @@ impl Model {
             unfenced: BTreeMap::new(),
             expected: BTreeMap::new(),
             host_fails: HostFails::default(),
+            accesses: Vec::new(),
             host_deadlines: Vec::new(),
             records: 0,
             stale: 0,

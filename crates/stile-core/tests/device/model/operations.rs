@@ -56,6 +56,9 @@ fn names(piece: Piece) -> (u8, u64, u32) {
         Piece::Drop { cookie } | Piece::WrongRing { cookie } => (0x84, cookie, 0),
         Piece::Status { resource, .. } => (0x85, 0, resource),
         Piece::Deadline { cookie, .. } => (0x87, cookie, 0),
+        Piece::Cpu {
+            begins, resource, ..
+        } => (if begins { 0x88 } else { 0x89 }, 0, resource),
         Piece::Clock => (0x8a, 0, 0),
         Piece::Poll { resource, .. } => (0x86, 0, resource),
         Piece::Unknown => (0xbf, 0, 0),
@@ -249,6 +252,22 @@ impl Model {
                 self.host_call()?;
                 self.host_deadlines.push((file, deadline_ns));
                 Ok(Done::Now)
+            }
+            Piece::Cpu {
+                begins,
+                resource,
+                access: bits,
+            } => {
+                let access = access(bits)?;
+                if !run.fenced {
+                    return Err(errno::EINVAL);
+                }
+                self.room_for_wait(run)?;
+                self.room_for_fds(1)?;
+                self.attached(run, resource)?;
+                self.host_call()?;
+                let nth = self.access_begins(begins, resource, access)?;
+                Ok(Done::Waits(Cause::Cpu(nth)))
             }
             Piece::Clock => Ok(Done::Now),
             Piece::Poll {

@@ -43,6 +43,11 @@ pub(crate) enum Piece {
         deadline_ns: u64,
     },
     Clock,
+    Cpu {
+        begins: bool,
+        resource: u32,
+        access: u32,
+    },
     /// An operation for the ring after the submission's.
     WrongRing {
         cookie: u64,
@@ -88,6 +93,25 @@ impl Piece {
                 let op = Op::Deadline {
                     cookie,
                     deadline_ns,
+                };
+                op.encode(ring, tag).to_vec()
+            }
+            Self::Cpu {
+                begins,
+                resource: resource_id,
+                access: bits,
+            } => {
+                let access = access(bits);
+                let op = if begins {
+                    Op::CpuBegin {
+                        resource_id,
+                        access,
+                    }
+                } else {
+                    Op::CpuEnd {
+                        resource_id,
+                        access,
+                    }
                 };
                 op.encode(ring, tag).to_vec()
             }
@@ -159,6 +183,8 @@ pub(super) fn piece() -> impl Strategy<Value = Piece> {
         3 => (cookie(), any::<u64>())
             .prop_map(|(cookie, deadline_ns)| Piece::Deadline { cookie, deadline_ns }),
         1 => Just(Piece::Clock),
+        8 => (any::<bool>(), resource(), access())
+            .prop_map(|(begins, resource, access)| Piece::Cpu { begins, resource, access }),
         20 => (resource(), access())
             .prop_map(|(resource, access)| Piece::Poll { resource, access }),
         4 => (resource(), offset, size).prop_map(|(resource, offset, size)| {

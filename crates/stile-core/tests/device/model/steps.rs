@@ -130,6 +130,11 @@ pub(crate) enum Step {
         nth: usize,
         errno: Option<u32>,
     },
+    /// An access of the CPU is done.
+    Accessed {
+        nth: usize,
+        errno: Option<u32>,
+    },
     Pass {
         ms: u64,
     },
@@ -235,8 +240,10 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(nth, done)| Step::Job { nth, done }),
         1 => nth.clone().prop_map(|nth| Step::JobAgain { nth }),
         2 => any::<bool>().prop_map(Step::Slow),
-        5 => (nth, prop::option::weighted(0.2, errno.clone()))
+        5 => (nth.clone(), prop::option::weighted(0.2, errno.clone()))
             .prop_map(|(nth, errno)| Step::Buffer { nth, errno }),
+        3 => (nth, prop::option::weighted(0.2, Just(22)))
+            .prop_map(|(nth, errno)| Step::Accessed { nth, errno }),
         4 => time.prop_map(|ms| Step::Pass { ms }),
         1 => (errno, 0_u32..3).prop_map(|(errno, after)| Step::HostFails { errno, after }),
         1 => (1_u32..=2).prop_map(|ctx| Step::ContextAgain { ctx }),

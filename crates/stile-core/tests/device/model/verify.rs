@@ -114,6 +114,7 @@ impl Model {
             let signalled = match &wait.cause {
                 Cause::Fence(file) => self.kernel.is_signalled(file),
                 Cause::Poll { .. } => false,
+                Cause::Cpu(nth) => self.is_accessed(*nth),
             };
             !given_up && !signalled
         });

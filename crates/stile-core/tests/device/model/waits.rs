@@ -1,6 +1,8 @@
 //! What the model's operations wait for.
 
-use stile_core::{Errno, WaitId, errno};
+use std::rc::Rc;
+
+use stile_core::{CpuPhase, Errno, WaitId, errno};
 use stile_wire::sync::Access;
 
 use super::{Ended, Model};
@@ -13,6 +15,17 @@ pub(super) enum Cause {
     Fence(SyncFile),
     /// A POLL whose turn has not come, of the blob with this life.
     Poll { blob: u64, access: Access },
+    /// An access of the CPU: its index in `Model::accesses`.
+    Cpu(usize),
+}
+
+/// An access of the CPU.
+#[derive(Debug)]
+pub(super) struct ModelAccess {
+    begins: bool,
+    resource: u32,
+    access: Access,
+    done: bool,
 }
 
 impl Model {
@@ -50,6 +63,71 @@ impl Model {
         }
     }
 
+    /// The host is asked for an access, if it can do one more.
+    pub(super) fn access_begins(
+        &mut self,
+        begins: bool,
+        resource: u32,
+        access: Access,
+    ) -> Result<usize, Errno> {
+        if self.open_accesses().len() == self.limits.cpu_accesses as usize {
+            return Err(errno::EBUSY);
+        }
+        self.accesses.push(ModelAccess {
+            begins,
+            resource,
+            access,
+            done: false,
+        });
+        Ok(self.accesses.len() - 1)
+    }
+
+    /// The host has done with the access `nth`.
+    pub(crate) fn accessed(&mut self, nth: usize, error: Option<Errno>) {
+        self.accesses[nth].done = true;
+        let mut waits = self.waits.iter();
+        let wait = waits.position(|wait| matches!(wait.cause, Cause::Cpu(of) if of == nth));
+        let wait = wait.expect("the wait of an access");
+        if self.waits[wait].ended.is_some() {
+            self.late += 1;
+        } else {
+            self.end_wait(wait, Ended::Accessed, error, 0);
+            self.flush_all();
+        }
+    }
+
+    pub(super) fn is_accessed(&self, nth: usize) -> bool {
+        self.accesses[nth].done
+    }
+
+    /// The accesses that the host has not done with.
+    pub(crate) fn open_accesses(&self) -> Vec<usize> {
+        let accesses = self.accesses.iter().enumerate();
+        accesses
+            .filter(|(_, access)| !access.done)
+            .map(|(nth, _)| nth)
+            .collect()
+    }
+
+    /// The host was asked for the accesses that it had to be asked for, and for no others.
+    fn adopt_accesses(&mut self, sim: &Sim) {
+        assert_eq!(sim.accesses.len(), self.accesses.len(), "accesses");
+        for wait in &mut self.waits {
+            let Cause::Cpu(nth) = wait.cause else {
+                continue;
+            };
+            let (asked, expected) = (&sim.accesses[nth], &self.accesses[nth]);
+            if wait.id.is_none() {
+                let storage = &sim.published[&expected.resource].1;
+                assert!(Rc::ptr_eq(storage, &asked.storage), "another buffer");
+                assert_eq!(asked.phase == CpuPhase::Begin, expected.begins);
+                assert_eq!(asked.access, expected.access);
+                wait.id = Some(asked.wait);
+            }
+            assert_eq!(wait.id, Some(asked.wait));
+        }
+    }
+
     /// The waits that are watched.
     pub(super) fn watches(&self) -> usize {
         let open = self.waits.iter().filter(|wait| wait.ended.is_none());
@@ -59,6 +137,7 @@ impl Model {
 
     /// The device has watched what its new waits wait for, in their order and nothing else.
     pub(crate) fn adopt_watches(&mut self, sim: &mut Sim) {
+        self.adopt_accesses(sim);
         let new = std::mem::take(&mut sim.new_watches);
         let waits = std::mem::take(&mut self.watched);
         assert_eq!(

@@ -27,7 +27,7 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            sim: Sim::default(),
+            sim: Sim::with_accesses(limits.cpu_accesses),
             device: Device::new(limits, stile_wire::sync::OpCode::mask()),
             now_ns: 1_000 * MS,
             slow: false,
@@ -197,6 +197,16 @@ impl Bench {
         }
         self.device
             .job_done(&mut self.sim, self.now_ns, job, result);
+        self.checked();
+    }
+
+    /// The access number `nth` of the CPU, counted from 0, is done or has failed.
+    pub(crate) fn accessed(&mut self, nth: usize, result: Result<(), Errno>) {
+        let access = &mut self.sim.accesses[nth];
+        access.done = true;
+        let wait = access.wait;
+        self.device
+            .cpu_done(&mut self.sim, self.now_ns, wait, result);
         self.checked();
     }
 

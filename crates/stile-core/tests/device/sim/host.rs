@@ -4,7 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use stile_core::{Answer, BlobSource, BufferId, Chain, Errno, Host, JobId, Outcome, WaitId};
+use stile_core::{
+    Answer, BlobSource, BufferId, Chain, CpuPhase, Errno, Host, JobId, Outcome, WaitId, errno,
+};
 use stile_wire::sync::{Access, Block};
 
 use super::kernel::{Kernel, Reservation, Source, SyncFile};
@@ -104,13 +106,23 @@ pub(crate) enum Task {
     Share { uuid: [u8; 16] },
 }
 
+/// An access of the CPU that the host was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct CpuAccess {
+    pub(crate) wait: WaitId,
+    pub(crate) storage: Rc<Storage>,
+    pub(crate) phase: CpuPhase,
+    pub(crate) access: Access,
+    pub(crate) done: bool,
+}
+
 /// The simulated host. What breaks the contract of `Host` panics.
 #[derive(Debug, Default)]
 pub(crate) struct Sim {
     pub(crate) kernel: Kernel,
     pub(crate) graphics: Graphics,
     watches: BTreeMap<u64, SyncFile>,
-    watches_ever: BTreeSet<u64>,
+    waits_ever: BTreeSet<u64>,
     /// The watches since this was last taken, in their order.
     pub(crate) new_watches: Vec<(WaitId, SyncFile)>,
     /// The buffers that the device has asked for and not been given, in their order.
@@ -131,6 +143,10 @@ pub(crate) struct Sim {
     records: usize,
     /// The deadlines that the host's drivers were told since this was last taken.
     pub(crate) deadlines: Vec<(SyncFile, u64)>,
+    /// All accesses of the CPU ever, in their order.
+    pub(crate) accesses: Vec<CpuAccess>,
+    /// How many of them may be under way.
+    most_accesses: usize,
     pub(crate) fails: HostFails,
     buffers: Rc<Cell<usize>>,
     fences: Rc<Cell<usize>>,
@@ -138,6 +154,14 @@ pub(crate) struct Sim {
 }
 
 impl Sim {
+    /// A host that does so many accesses of the CPU at once.
+    pub(crate) fn with_accesses(most: u32) -> Self {
+        Self {
+            most_accesses: most as usize,
+            ..Self::default()
+        }
+    }
+
     /// A new chain, whose command is the device's to answer.
     pub(crate) fn open_chain(&mut self) -> Chain {
         self.chains += 1;
@@ -244,6 +268,12 @@ impl Sim {
         self.fails.call()
     }
 
+    fn new_wait(&mut self, wait: WaitId) {
+        assert_eq!(WaitId::from_bits(wait.to_bits()), Some(wait));
+        let new = self.waits_ever.insert(wait.to_bits());
+        assert!(new, "{wait:?} has been used before");
+    }
+
     fn new_job(&mut self, job: JobId, task: Task) {
         let old = self.jobs.iter().any(|(other, _)| *other == job);
         assert!(!old, "{job:?} has been used before");
@@ -310,14 +340,34 @@ impl Host for Sim {
     }
 
     fn watch(&mut self, wait: WaitId, fence: &Fence) -> Result<(), Errno> {
-        assert_eq!(WaitId::from_bits(wait.to_bits()), Some(wait));
-        assert!(
-            self.watches_ever.insert(wait.to_bits()),
-            "{wait:?} has been used before"
-        );
+        self.new_wait(wait);
         self.may_fail()?;
         self.watches.insert(wait.to_bits(), fence.file.clone());
         self.new_watches.push((wait, fence.file.clone()));
+        Ok(())
+    }
+
+    fn access(
+        &mut self,
+        wait: WaitId,
+        buffer: &Buffer,
+        phase: CpuPhase,
+        access: Access,
+    ) -> Result<(), Errno> {
+        assert!(!access.is_empty());
+        self.new_wait(wait);
+        self.may_fail()?;
+        let under_way = self.accesses.iter().filter(|access| !access.done);
+        if under_way.count() >= self.most_accesses {
+            return Err(errno::EBUSY);
+        }
+        self.accesses.push(CpuAccess {
+            wait,
+            storage: Rc::clone(&buffer.storage),
+            phase,
+            access,
+            done: false,
+        });
         Ok(())
     }
 

@@ -256,7 +256,9 @@ fn operation(code: u8, ring: u8, size: u16, tag: u32, length: usize) -> Vec<u8> 
 
 fn codes_and_sizes(prober: &mut Prober) -> Result {
     // Kept for later versions, or never given out.
-    for code in [0x00, 0x01, 0x0d, 0x7f, 0x86, 0x8a, 0x90, 0x9d, 0xbf, 0xff] {
+    for code in [
+        0x00, 0x01, 0x0d, 0x7f, 0x8e, 0x8f, 0x9a, 0x9b, 0x9e, 0xbf, 0xff,
+    ] {
         for size in [8_u16, 24, 64] {
             let bytes = operation(code, 1, size, 7, size.into());
             prober.refused(ENOSYS, ring().raw_payload(&bytes))?;
@@ -269,6 +271,11 @@ fn codes_and_sizes(prober: &mut Prober) -> Result {
         (0x83, 16),
         (0x84, 16),
         (0x85, 32),
+        (0x86, 16),
+        (0x87, 24),
+        (0x88, 16),
+        (0x89, 16),
+        (0x8a, 8),
     ] {
         for size in [8_u16, 16, 24, 32, 40, 128] {
             if size != right {
