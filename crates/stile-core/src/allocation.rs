@@ -186,6 +186,7 @@ impl<H: Host> Device<H> {
         let blob = Blob {
             serial: self.next_serial(),
             buffer,
+            words: None,
             size: awaited.size,
             mem: awaited.mem,
             flags: awaited.flags,

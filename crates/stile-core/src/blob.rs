@@ -35,9 +35,11 @@ pub(crate) const fn guest_bytes(mem: BlobMem, size: u64) -> u64 {
 
 /// A blob resource.
 #[derive(Debug)]
-pub(crate) struct Blob<B> {
+pub(crate) struct Blob<B, W> {
     pub(crate) serial: u64,
     pub(crate) buffer: B,
+    /// Its memory as counters, from when one is first looked at.
+    pub(crate) words: Option<W>,
     pub(crate) size: u64,
     pub(crate) mem: BlobMem,
     pub(crate) flags: BlobFlags,
@@ -47,7 +49,7 @@ pub(crate) struct Blob<B> {
     pub(crate) contexts: BTreeSet<u32>,
 }
 
-impl<B> Blob<B> {
+impl<B, W> Blob<B, W> {
     /// Bytes that count as host memory.
     pub(crate) const fn host_bytes(&self) -> u64 {
         host_bytes(self.mem, self.size)

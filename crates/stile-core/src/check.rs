@@ -28,6 +28,7 @@ impl<H: Host> Device<H> {
         self.check_events()?;
         self.check_blobs()?;
         self.check_allocations()?;
+        self.check_waiters()?;
         self.check_quotas()
     }
 

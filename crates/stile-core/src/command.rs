@@ -123,7 +123,9 @@ impl<H: Host> Device<H> {
             }
             Command::CtxCreate { capset_id } => self.create_context(ctx_id, capset_id),
             Command::CtxAttachResource { resource_id } => self.attach(ctx_id, resource_id),
-            Command::CtxDetachResource { resource_id } => self.detach(ctx_id, resource_id),
+            Command::CtxDetachResource { resource_id } => {
+                self.detach(host, turn.now_ns, ctx_id, resource_id)
+            }
             Command::ResourceCreateBlob {
                 resource_id,
                 mem,
@@ -135,7 +137,7 @@ impl<H: Host> Device<H> {
                 let what = (resource_id, mem, flags);
                 return self.create_blob(host, turn, what, size, entries);
             }
-            Command::ResourceUnref { resource_id } => self.unref(host, resource_id),
+            Command::ResourceUnref { resource_id } => self.unref(host, turn.now_ns, resource_id),
             Command::ResourceAssignUuid { resource_id } => {
                 return self.assign_uuid(host, turn, resource_id);
             }

@@ -11,6 +11,7 @@ use crate::fence::{Fences, TimelineKey};
 use crate::host::Host;
 use crate::slab::Key;
 use crate::status::Status;
+use crate::waiters::Through;
 
 /// A host sync_file under a number of the guest's.
 #[derive(Debug)]
@@ -172,7 +173,13 @@ impl<H: Host> Device<H> {
         Response::Ok
     }
 
-    pub(crate) fn detach(&mut self, ctx_id: u32, resource_id: u32) -> Response {
+    pub(crate) fn detach(
+        &mut self,
+        host: &mut H,
+        now_ns: u64,
+        ctx_id: u32,
+        resource_id: u32,
+    ) -> Response {
         let Some(context) = self.contexts.get_mut(&ctx_id) else {
             return Response::Err(ResponseError::InvalidContextId);
         };
@@ -181,8 +188,11 @@ impl<H: Host> Device<H> {
         }
         context.detach(resource_id);
         self.events.detach(&mut context.inbox, resource_id);
+        let through = Through::Context(context.serial);
         if let Some(blob) = self.blobs.get_mut(&resource_id) {
             blob.contexts.remove(&ctx_id);
+            let serial = blob.serial;
+            self.cancel_waiters_through(host, now_ns, serial, through);
         }
         Response::Ok
     }

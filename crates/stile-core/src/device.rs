@@ -21,11 +21,14 @@ use crate::host::{Host, JobId, WaitId};
 use crate::job::{DueJob, Errand, Job, Promise};
 use crate::limits::Limits;
 use crate::list::List;
+use crate::memory_fence::Waiter;
 use crate::operation::supported;
 use crate::region::Region;
+use crate::request::Requests;
 use crate::slab::{Key, Slab};
 use crate::timeline::Timelines;
 use crate::wait::{OfFence, Wait};
+use crate::waiters::Waiters;
 
 /// A fence's answer and what it waits for.
 #[derive(Debug)]
@@ -41,7 +44,9 @@ pub struct Device<H: Host> {
     /// The operations of the capset.
     pub(crate) offered: u64,
     pub(crate) contexts: BTreeMap<u32, Context<H::Fence, H::Records>>,
-    pub(crate) blobs: BTreeMap<u32, Blob<H::Buffer>>,
+    pub(crate) blobs: BTreeMap<u32, Blob<H::Buffer, H::Words>>,
+    /// The blobs that have a UUID.
+    pub(crate) uuids: BTreeMap<[u8; 16], u32>,
     pub(crate) fences: Fences<Parked>,
     pub(crate) waits: Slab<Wait>,
     pub(crate) jobs: Slab<Job>,
@@ -49,6 +54,9 @@ pub struct Device<H: Host> {
     pub(crate) events: Events,
     pub(crate) timelines: Timelines<H::Syncobj>,
     pub(crate) allocations: Allocations,
+    /// Who waits for counters in blobs.
+    pub(crate) waiters: Waiters<Waiter>,
+    pub(crate) requests: Requests,
     pub(crate) region: Region,
     pub(crate) counters: Counters,
     /// Cookies of all contexts.
@@ -81,6 +89,7 @@ impl<H: Host> Device<H> {
             offered: offered & supported(),
             contexts: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            uuids: BTreeMap::new(),
             fences,
             waits: Slab::new(),
             jobs: Slab::new(),
@@ -88,6 +97,8 @@ impl<H: Host> Device<H> {
             events: Events::new(),
             timelines: Timelines::new(),
             allocations: Allocations::new(),
+            waiters: Waiters::default(),
+            requests: Requests::default(),
             region: Region::default(),
             counters: Counters::default(),
             cookies: 0,
@@ -151,7 +162,9 @@ impl<H: Host> Device<H> {
         let event = self.events.next_deadline_ns();
         let allocation = self.allocations.awaited.as_ref();
         let allocation = allocation.map(|awaited| awaited.deadline_ns);
-        [fence, job, event, allocation].into_iter().flatten().min()
+        let request = self.requests.next_deadline_ns();
+        let all = [fence, job, event, allocation, request];
+        all.into_iter().flatten().min()
     }
 
     /// When the guest is answered whatever becomes of a command that is taken up at `now_ns`.
@@ -258,9 +271,12 @@ impl<H: Host> Device<H> {
         self.jobs.clear();
         self.due_jobs = List::default();
         self.fences.clear();
+        self.waiters.clear();
+        self.end_all_requests(host);
         self.contexts.clear();
         self.events.clear();
         self.timelines.clear(host);
+        self.uuids.clear();
         for (resource_id, blob) in core::mem::take(&mut self.blobs) {
             host.unpublish(resource_id);
             if let Some(uuid) = blob.uuid {

@@ -120,7 +120,7 @@ impl<H: Host> Device<H> {
     }
 
     /// Ends what has a deadline that has passed: watches for events, fences, commands without one
-    /// that wait for the front end, and the pause for a blob's memory.
+    /// that wait for the front end, the pause for a blob's memory, and requests of host processes.
     pub fn tick(&mut self, host: &mut H, now_ns: u64) {
         self.end_overdue_watches(host, now_ns);
         self.end_event_waits(host, now_ns);
@@ -128,6 +128,7 @@ impl<H: Host> Device<H> {
         self.end_overdue_commands(host, now_ns);
         // The last that was taken up.
         self.give_up_allocation(host, now_ns);
+        self.end_overdue_requests(host, now_ns);
     }
 
     fn end_overdue_fences(&mut self, host: &mut H, now_ns: u64) {

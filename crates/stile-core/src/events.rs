@@ -30,6 +30,7 @@ use crate::limits::Limits;
 use crate::list::{Link, Linked, List};
 use crate::slab::{Key, Slab};
 use crate::status::Subject;
+use crate::waiters::WaiterKey;
 
 pub(crate) use ring::EventRing;
 
@@ -38,6 +39,8 @@ pub(crate) use ring::EventRing;
 pub(crate) enum Awaited {
     /// The host's watch on a point ([`crate::timeline`]).
     Point { watch: Key },
+    /// A counter in a blob ([`crate::memory_fence`]).
+    Counter(WaiterKey),
 }
 
 impl Awaited {

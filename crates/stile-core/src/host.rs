@@ -6,6 +6,7 @@ use stile_wire::gpu::layout::MemEntry;
 use stile_wire::sync::{Access, Block};
 
 use crate::answer::Answer;
+use crate::request::RequestId;
 use crate::slab::Key;
 
 pub use syncobjs::{Adopted, PointId, Syncobjs};
@@ -26,8 +27,12 @@ pub mod errno {
     pub const ENXIO: Errno = Errno(6);
     /// More bytes or operations than a submission may have.
     pub const E2BIG: Errno = Errno(7);
+    /// Others change the counter all the time.
+    pub const EAGAIN: Errno = Errno(11);
     /// The host has no memory.
     pub const ENOMEM: Errno = Errno(12);
+    /// The guest's pages are not there any more.
+    pub const EFAULT: Errno = Errno(14);
     /// So much is under way already.
     pub const EBUSY: Errno = Errno(16);
     /// The name is taken.
@@ -117,6 +122,8 @@ pub trait Host: Syncobjs {
     type Buffer;
     /// The memory of a status blob or an event ring. It must stay valid when the buffer is dropped.
     type Records;
+    /// The memory of a blob as 64-bit counters.
+    type Words;
 
     /// Begins to make the memory of a blob. [`crate::Device::buffer_created`] is told how it ended,
     /// once, after this call; until then the device is paused.
@@ -205,6 +212,19 @@ pub trait Host: Syncobjs {
     /// Stores an event ring's `overflow`.
     fn write_overflow(&mut self, records: &mut Self::Records, overflow: u64);
 
+    /// The whole memory of a blob, for its counters.
+    ///
+    /// # Errors
+    /// The host's errno.
+    fn words(&mut self, buffer: &Self::Buffer) -> Result<Self::Words, Errno>;
+
+    /// Raises the counter at `offset` to `value` if it is below, in one step for everybody who
+    /// counts there, and gives what it holds then. `offset` is a multiple of 8 and inside the blob.
+    ///
+    /// # Errors
+    /// The host's errno: the memory is not there any more, or others keep changing the counter.
+    fn raise(&mut self, words: &Self::Words, offset: u64, value: u64) -> Result<u64, Errno>;
+
     /// Maps a whole buffer into the hostmem region. The place is free once what was asked before
     /// is done: the front end is asked for one thing after the other, in the order of the calls.
     ///
@@ -235,6 +255,10 @@ pub trait Host: Syncobjs {
 
     /// The resource is gone.
     fn unpublish(&mut self, resource_id: u32);
+
+    /// Answers a request of a host process: what its counter holds, or an errno. Exactly once for
+    /// each, but for those that were withdrawn.
+    fn tell(&mut self, request: RequestId, answer: Result<u64, Errno>);
 
     /// Answers a command. Exactly once for each.
     fn reply(&mut self, answer: &Answer);

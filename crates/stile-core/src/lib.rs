@@ -25,13 +25,16 @@ mod host;
 mod job;
 mod limits;
 mod list;
+mod memory_fence;
 mod operation;
 mod region;
+mod request;
 mod resource;
 mod slab;
 mod status;
 mod timeline;
 mod wait;
+mod waiters;
 
 pub use answer::{Answer, Chain};
 pub use counters::Counters;
@@ -41,3 +44,4 @@ pub use host::{
     WaitId, errno,
 };
 pub use limits::Limits;
+pub use request::{Request, RequestId, ResourceName};

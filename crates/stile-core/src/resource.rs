@@ -13,7 +13,7 @@ const UNKNOWN: Response = Response::Err(ResponseError::InvalidResourceId);
 const INVALID: Response = Response::Err(ResponseError::InvalidParameter);
 
 impl<H: Host> Device<H> {
-    pub(crate) fn unref(&mut self, host: &mut H, resource_id: u32) -> Response {
+    pub(crate) fn unref(&mut self, host: &mut H, now_ns: u64, resource_id: u32) -> Response {
         let Some(blob) = self.blobs.remove(&resource_id) else {
             return UNKNOWN;
         };
@@ -25,8 +25,10 @@ impl<H: Host> Device<H> {
         }
         self.host_bytes = self.host_bytes.saturating_sub(blob.host_bytes());
         self.guest_bytes = self.guest_bytes.saturating_sub(blob.guest_bytes());
+        self.cancel_waiters(host, now_ns, blob.serial);
         host.unpublish(resource_id);
         if let Some(uuid) = blob.uuid {
+            self.uuids.remove(&uuid);
             host.unshare(uuid);
         }
         // A mapping under way is undone when it ends: `settle` finds the blob gone.
@@ -54,6 +56,7 @@ impl<H: Host> Device<H> {
         }
         let uuid = host.new_uuid();
         blob.uuid = Some(uuid);
+        self.uuids.insert(uuid, resource_id);
         host.publish(resource_id, Some(uuid), &blob.buffer);
         let job = self.start(host, turn, Errand::Share { uuid });
         if let Some(blob) = self.blobs.get(&resource_id) {

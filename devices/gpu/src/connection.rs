@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use vhost::vhost_user::{BackendReqHandler, Error as ProtocolError};
 
 use crate::allocation::{Allocations, Sources};
-use crate::bridge::Registry;
+use crate::bridge::{Desk, Registry};
 use crate::channel::Channel;
 use crate::cpu_access::{CpuAccesses, CpuPool};
 use crate::error::{Error, Result};
@@ -26,6 +26,7 @@ pub(crate) struct Lasting {
     pub(crate) cpu: Arc<CpuPool>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) sources: Sources,
+    pub(crate) desk: Arc<Desk>,
     pub(crate) syncobjs: Option<SyncobjNode>,
 }
 
@@ -35,7 +36,9 @@ pub(crate) struct Lasting {
 /// A system call that always works has failed, or the front end broke the protocol.
 pub(crate) fn serve(stream: UnixStream, lasting: &Lasting) -> Result<()> {
     info!("A front end has connected");
+    lasting.desk.open();
     let answer = run(stream, lasting);
+    lasting.desk.close();
     lasting.registry.clear();
     match &answer {
         Ok(()) => info!("The front end has gone"),
@@ -53,6 +56,7 @@ fn run(stream: UnixStream, lasting: &Lasting) -> Result<()> {
     reactor.add(allocations.wake_fd(), Source::Allocations)?;
     let cpu = CpuAccesses::new(Arc::clone(&lasting.cpu))?;
     reactor.add(cpu.wake_fd(), Source::Cpu)?;
+    reactor.add(lasting.desk.errands(), Source::Bridge)?;
     let shell = Shell::new(
         reactor,
         channel,
@@ -66,6 +70,7 @@ fn run(stream: UnixStream, lasting: &Lasting) -> Result<()> {
         lasting.kernel.operations,
         shell,
         Arc::clone(&lasting.registry),
+        Arc::clone(&lasting.desk),
     )?;
     // The `vhost` crate wants a lock; this thread is the only one that takes it.
     let machine = Arc::new(Mutex::new(machine));

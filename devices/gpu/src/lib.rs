@@ -32,6 +32,7 @@ mod seldom;
 mod server;
 mod shell;
 mod timeline;
+mod words;
 
 pub use error::{Error, Result};
 pub use server::{Config, Endpoint, SyncobjChoice, serve};

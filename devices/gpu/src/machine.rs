@@ -8,7 +8,7 @@ use tracing::{debug, info};
 use virtio_queue::QueueT;
 use vm_memory::GuestMemoryMmap;
 
-use crate::bridge::Registry;
+use crate::bridge::{Desk, Registry};
 use crate::chain::{Open, Which};
 use crate::clock::now_ns;
 use crate::error::Result;
@@ -34,6 +34,7 @@ pub(crate) struct Machine {
     pub(crate) control: Ring,
     pub(crate) cursor: Ring,
     pub(crate) registry: Arc<Registry>,
+    desk: Arc<Desk>,
     /// Acknowledged by the front end.
     pub(crate) features: u64,
     pub(crate) protocol_features: u64,
@@ -60,6 +61,7 @@ impl Machine {
         operations: u64,
         shell: Shell,
         registry: Arc<Registry>,
+        desk: Arc<Desk>,
     ) -> Result<Self> {
         let payload = usize::try_from(limits.submit_bytes).unwrap_or(usize::MAX);
         Ok(Self {
@@ -69,6 +71,7 @@ impl Machine {
             control: Ring::new()?,
             cursor: Ring::new()?,
             registry,
+            desk,
             features: 0,
             protocol_features: 0,
             // One more than is allowed, so that a payload that is too long is seen to be.
@@ -120,12 +123,17 @@ impl Machine {
                 }
                 Wake::Point(point) => self.points.push(point),
                 Wake::Source(
-                    Source::Timer | Source::Channel | Source::Allocations | Source::Cpu,
+                    Source::Timer
+                    | Source::Channel
+                    | Source::Allocations
+                    | Source::Cpu
+                    | Source::Bridge,
                 ) if !live => {}
                 Wake::Source(Source::Timer) => self.tick(),
                 Wake::Source(Source::Channel) => self.finish_jobs(),
                 Wake::Source(Source::Allocations) => self.take_buffers(),
                 Wake::Source(Source::Cpu) => self.finish_accesses(),
+                Wake::Source(Source::Bridge) => self.take_requests(),
                 Wake::Fence(wait) => {
                     self.device
                         .signalled(&mut self.shell, now_ns(), wait, false);
@@ -192,6 +200,17 @@ impl Machine {
         }
     }
 
+    /// Takes up what host processes ask for.
+    fn take_requests(&mut self) {
+        let errands = self.desk.take();
+        for id in errands.withdrawn {
+            self.device.withdraw(id);
+        }
+        for (id, request) in errands.asked {
+            self.device.ask(&mut self.shell, now_ns(), id, request);
+        }
+    }
+
     /// What happened while the control ring was stopped happens now.
     fn replay(&mut self) {
         for wait in std::mem::take(&mut self.held) {
@@ -203,6 +222,7 @@ impl Machine {
         self.take_buffers();
         self.finish_accesses();
         self.tick();
+        self.take_requests();
     }
 
     /// Waits for the next wake-up. A ring that has more to take up is one.
@@ -324,7 +344,8 @@ impl Machine {
         }
     }
 
-    /// Publishes all answers, with one call for each ring.
+    /// Publishes all answers, with one call for each ring, and tells host processes what they have
+    /// asked for.
     pub(crate) fn publish(&mut self) {
         for (which, head, written) in self.shell.answered.drain(..) {
             match which {
@@ -334,6 +355,13 @@ impl Machine {
         }
         self.control.publish(&self.shell.memory);
         self.cursor.publish(&self.shell.memory);
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        if !self.shell.told.is_empty() {
+            self.desk.answer(self.shell.told.drain(..));
+        }
     }
 
     /// A ring has everything it needs. What the driver put there before is taken up now.
@@ -388,6 +416,7 @@ impl Machine {
             );
         }
         self.device.reset(&mut self.shell);
+        self.tell();
         self.shell.reactor.bury();
         self.held.clear();
         self.points.clear();

@@ -51,10 +51,12 @@ pub(crate) enum Source {
     Allocations,
     /// An access of the CPU is done.
     Cpu,
+    /// A host process asks for something.
+    Bridge,
 }
 
 impl Source {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Socket,
         Self::ControlKick,
         Self::CursorKick,
@@ -62,6 +64,7 @@ impl Source {
         Self::Channel,
         Self::Allocations,
         Self::Cpu,
+        Self::Bridge,
     ];
 
     const fn token(self) -> u64 {
@@ -73,6 +76,7 @@ impl Source {
             Self::Channel => 4,
             Self::Allocations => 5,
             Self::Cpu => 6,
+            Self::Bridge => 7,
         }
     }
 }

@@ -18,7 +18,7 @@ use stile_host::{AllocatorChoice, SyncobjNode, Udmabuf};
 use tracing::{info, warn};
 
 use crate::allocation::Sources;
-use crate::bridge::{self, Registry};
+use crate::bridge::{self, Desk, Registry};
 use crate::connection::{self, Lasting};
 use crate::cpu_access::CpuPool;
 use crate::error::{Error, Result};
@@ -76,10 +76,12 @@ pub fn serve(config: &Config) -> Result<()> {
         ..config.limits
     };
     let registry = Arc::new(Registry::default());
+    let desk = Arc::new(Desk::new()?);
     let syncobjs = open_syncobjs(&config.syncobjs);
     if let Some(path) = &config.bridge {
         let office = bridge::Office {
             registry: Arc::clone(&registry),
+            desk: Arc::clone(&desk),
             syncobjs: syncobjs.clone(),
         };
         bridge::start(path, office)?;
@@ -95,6 +97,7 @@ pub fn serve(config: &Config) -> Result<()> {
             host: allocator,
             udmabuf: open_udmabuf(),
         },
+        desk,
         syncobjs,
     };
     let listener = match (inherited, &config.endpoint) {

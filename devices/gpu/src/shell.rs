@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use stile_core::{Answer, BlobSource, BufferId, CpuPhase, Errno, Host, JobId, Outcome, WaitId};
+use stile_core::{
+    Answer, BlobSource, BufferId, CpuPhase, Errno, Host, JobId, Outcome, RequestId, WaitId,
+};
 use stile_host::{Status, SyncFile, SyncobjNode};
 use stile_wire::gpu::MAX_RESPONSE_BYTES;
 use stile_wire::sync::{Access, Block};
@@ -18,6 +20,7 @@ use crate::cpu_access::CpuAccesses;
 use crate::reactor::Reactor;
 use crate::records::Records;
 use crate::seldom::warn_seldom;
+use crate::words::Words;
 
 /// The host around one device.
 pub(crate) struct Shell {
@@ -30,6 +33,8 @@ pub(crate) struct Shell {
     pub(crate) chains: Chains,
     /// Answered chains: ring, head, bytes written.
     pub(crate) answered: Vec<(Which, u16, u32)>,
+    /// Answers to requests of host processes.
+    pub(crate) told: Vec<(RequestId, Result<u64, Errno>)>,
     pub(crate) registry: Arc<Registry>,
     /// Where the host's syncobjs are.
     pub(crate) syncobjs: Option<SyncobjNode>,
@@ -53,6 +58,7 @@ impl Shell {
             cpu,
             chains: Chains::default(),
             answered: Vec::new(),
+            told: Vec::new(),
             registry,
             syncobjs,
             response: [0; MAX_RESPONSE_BYTES],
@@ -63,6 +69,7 @@ impl Shell {
 impl Host for Shell {
     type Buffer = Buffer;
     type Records = Records;
+    type Words = Words;
 
     fn create_buffer(&mut self, id: BufferId, source: BlobSource<'_>) -> Result<(), Errno> {
         let material = match source {
@@ -168,6 +175,14 @@ impl Host for Shell {
         records.write_overflow(&self.memory, overflow);
     }
 
+    fn words(&mut self, buffer: &Buffer) -> Result<Words, Errno> {
+        Words::new(buffer)
+    }
+
+    fn raise(&mut self, words: &Words, offset: u64, value: u64) -> Result<u64, Errno> {
+        words.raise(&self.memory, offset, value)
+    }
+
     fn map(&mut self, job: JobId, buffer: &Buffer, offset: u64, size: u64) -> Result<(), Errno> {
         let buffer = Arc::clone(buffer.dma_buf()?);
         self.channel.send(Request::Map {
@@ -203,6 +218,10 @@ impl Host for Shell {
 
     fn unpublish(&mut self, resource_id: u32) {
         self.registry.unpublish(resource_id);
+    }
+
+    fn tell(&mut self, request: RequestId, answer: Result<u64, Errno>) {
+        self.told.push((request, answer));
     }
 
     fn reply(&mut self, answer: &Answer) {

@@ -69,6 +69,8 @@ fn the_capset_is_stile_sync_and_there_is_one() {
         OpCode::Events,
         OpCode::EventWait,
         OpCode::Cancel,
+        OpCode::MemWait,
+        OpCode::MemSignal,
     ];
     let offered = offered.iter().fold(0, |mask, op| mask | op.bit());
     // Whether DEADLINE is there is the kernel's matter.

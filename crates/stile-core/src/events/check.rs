@@ -3,9 +3,10 @@
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-use super::{Events, Inbox};
+use super::{Awaited, Events, Inbox};
 use crate::device::{Device, to_usize};
 use crate::host::Host;
+use crate::slab::Key;
 use crate::wait::Kind;
 
 impl Events {
@@ -62,6 +63,19 @@ impl Events {
             return Err("An EVENT_WAIT is over and goes on");
         }
         self.check_watches(watches, kept_back)
+    }
+
+    /// The context and the object of an armed watch.
+    pub(crate) fn armed(&self, key: Key) -> Option<(u32, Awaited)> {
+        let watch = self.watches.get(key)?;
+        let armed = watch.happened.is_none();
+        armed.then_some((watch.subject.ctx_id, watch.awaited))
+    }
+
+    /// How many armed watches watch for something of this kind.
+    pub(crate) fn count_armed(&self, of_kind: impl Fn(Awaited) -> bool) -> usize {
+        let armed = self.watches.keys().filter_map(|key| self.armed(key));
+        armed.filter(|(_, awaited)| of_kind(*awaited)).count()
     }
 
     fn check_watches(&self, expected: usize, kept_back: usize) -> Result<(), &'static str> {

@@ -24,6 +24,10 @@ impl<H: Host> Device<H> {
     pub(crate) fn disarm(&mut self, _host: &mut H, awaited: Awaited) -> u64 {
         match awaited {
             Awaited::Point { watch } => self.timelines.detach(watch),
+            Awaited::Counter(waiter) => {
+                self.waiters.remove(waiter);
+                0
+            }
         }
     }
 

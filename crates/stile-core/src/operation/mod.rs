@@ -2,12 +2,15 @@
 
 mod cpu;
 mod event;
+mod memory;
 mod poll;
 mod sync_file;
 mod timeline;
 
 use stile_wire::gpu::{Response, ResponseError};
 use stile_wire::sync::{Framing, Op, OpCode, RecordFlags, Step, Steps};
+
+use memory::Wanted;
 
 use crate::answer::to_refused;
 use crate::device::{Device, Turn, to_usize};
@@ -42,6 +45,8 @@ pub(crate) fn supported() -> u64 {
         OpCode::TlWatch,
         OpCode::TlShare,
         OpCode::TlAdopt,
+        OpCode::MemWait,
+        OpCode::MemSignal,
     ]
     .into_iter()
     .fold(0, |mask, op| mask | op.bit())
@@ -252,6 +257,26 @@ impl<H: Host> Device<H> {
             }
             Op::TlShare { timeline, uuid } => self.share_timeline(host, turn, timeline, uuid),
             Op::TlAdopt { timeline, uuid } => self.adopt_timeline(host, turn, timeline, uuid),
+            Op::MemWait {
+                resource_id,
+                offset,
+                value,
+                event: _,
+                timeout_ns,
+            } => {
+                let wanted = Wanted {
+                    resource_id,
+                    offset,
+                    value,
+                    timeout_ns,
+                };
+                self.mem_wait(host, turn, subject, &wanted)
+            }
+            Op::MemSignal {
+                resource_id,
+                offset,
+                value,
+            } => self.mem_signal(host, turn, resource_id, offset, value),
             _ => Err(errno::ENOSYS),
         }
     }

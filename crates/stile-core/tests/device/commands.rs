@@ -303,6 +303,8 @@ fn the_capset_says_what_the_limits_are() {
         OpCode::TlWatch,
         OpCode::TlShare,
         OpCode::TlAdopt,
+        OpCode::MemWait,
+        OpCode::MemSignal,
     ];
     let offered = offered.iter().fold(0, |mask, op| mask | op.bit());
     let expected = Capset {

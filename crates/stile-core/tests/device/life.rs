@@ -214,6 +214,28 @@ impl Life {
                     self.accessed(nth, errno.map(Errno));
                 }
             }
+            Step::Ask(request) => {
+                let id = self.sim.open_request();
+                self.model.ask(id, request);
+                let now_ns = self.model.now_ns();
+                self.device.ask(&mut self.sim, now_ns, id, request);
+            }
+            Step::Withdraw { nth } => {
+                if let Some(id) = pick(&self.model.open_requests(), nth) {
+                    self.model.withdraw(id);
+                    self.device.withdraw(id);
+                    self.sim.withdrawn(id);
+                }
+            }
+            Step::Store {
+                resource,
+                offset,
+                value,
+            } => {
+                if self.model.store(resource, offset, value) {
+                    self.sim.storage(resource).store(offset, value);
+                }
+            }
             Step::Pass { ms } => self.pass(ms),
             Step::HostFails { errno, after } => {
                 let error = Some(Errno(errno));

@@ -16,6 +16,7 @@ mod cpu;
 mod events;
 mod fences;
 mod life;
+mod memory;
 mod model;
 mod operations;
 mod polls;

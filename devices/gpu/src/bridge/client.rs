@@ -1,9 +1,13 @@
 //! A client of the bridge, for host processes and tests.
 
+mod requests;
+
+use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Mutex;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -14,7 +18,9 @@ use rustix::net::{
 use stile_host::DmaBuf;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::wire::{Answer, BINARY, BY_ID, BY_UUID, OFFER_TIMELINE, Question, TIMELINE};
+use super::wire::{Answer, BINARY, BY_ID, BY_UUID, MAX_PACKET, OFFER_TIMELINE, Question, TIMELINE};
+
+pub use requests::{Reply, ReplyTo};
 
 /// Why the bridge did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +57,8 @@ pub struct Resource {
 #[derive(Debug)]
 pub struct Client {
     socket: OwnedFd,
+    /// Replies that came in a packet with others, or before an answer.
+    replies: Mutex<VecDeque<Reply>>,
 }
 
 impl Client {
@@ -66,7 +74,8 @@ impl Client {
             None,
         )?;
         connect(&socket, &SocketAddrUnix::new(path)?)?;
-        Ok(Self { socket })
+        let replies = Mutex::default();
+        Ok(Self { socket, replies })
     }
 
     /// The resource with this id. Blocks until the bridge answers.
@@ -148,28 +157,35 @@ impl Client {
         }
         let slices = [IoSlice::new(question.as_bytes())];
         sendmsg(&self.socket, &slices, &mut control, SendFlags::NOSIGNAL)?;
-        let mut packet = [0_u8; size_of::<Answer>()];
+        loop {
+            let (packet, descriptor) = self.receive(RecvFlags::empty())?;
+            let Ok(answer) = Answer::read_from_bytes(&packet) else {
+                self.keep(&packet)?;
+                continue;
+            };
+            return match answer.errno.get() {
+                0 => Ok((answer, descriptor)),
+                2 => Err(ClientError::NotFound),
+                errno => Err(ClientError::Refused(errno)),
+            };
+        }
+    }
+
+    fn receive(&self, flags: RecvFlags) -> Result<(Vec<u8>, Option<OwnedFd>), ClientError> {
+        let mut packet = vec![0_u8; MAX_PACKET];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut slices = [IoSliceMut::new(&mut packet)];
-        let received = recvmsg(
-            &self.socket,
-            &mut slices,
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        )?;
+        let flags = flags | RecvFlags::CMSG_CLOEXEC;
+        let received = recvmsg(&self.socket, &mut slices, &mut control, flags)?;
         let descriptor = control.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,
         });
-        if received.bytes != packet.len() {
-            return Err(ClientError::BadAnswer);
+        if received.bytes == 0 {
+            return Err(ClientError::Socket(Errno::PIPE));
         }
-        let answer = Answer::read_from_bytes(&packet).map_err(|_| ClientError::BadAnswer)?;
-        match answer.errno.get() {
-            0 => Ok((answer, descriptor)),
-            2 => Err(ClientError::NotFound),
-            errno => Err(ClientError::Refused(errno)),
-        }
+        packet.truncate(received.bytes);
+        Ok((packet, descriptor))
     }
 }

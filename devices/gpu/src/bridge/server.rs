@@ -4,6 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Mode;
@@ -16,8 +17,10 @@ use rustix::net::{
 use tracing::{debug, warn};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::request::{Office, Reply};
-use super::wire::Question;
+use super::demand::{Demand, demand};
+use super::desk::ClientId;
+use super::office::{Answered, Office};
+use super::wire::{Question, Request};
 use crate::error::{Error, Result};
 use crate::server::{SHORTAGE_PAUSE, is_shortage};
 
@@ -57,18 +60,31 @@ fn listener(path: &Path) -> Result<OwnedFd> {
 
 /// A connection, and its number.
 struct Client {
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     number: u64,
 }
 
+impl Client {
+    const fn id(&self) -> ClientId {
+        ClientId(self.number)
+    }
+}
+
 fn run(socket: &OwnedFd, office: &Office) {
+    let desk = &office.desk;
     let mut clients: Vec<Client> = Vec::new();
     let mut number: u64 = 0;
     loop {
-        let mut set: Vec<PollFd<'_>> = std::iter::once(socket.as_fd())
-            .chain(clients.iter().map(|client| client.socket.as_fd()))
-            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
-            .collect();
+        let fixed = [
+            PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(desk.backlogs(), PollFlags::IN),
+        ];
+        let theirs = clients.iter().map(|client| {
+            let mut events = PollFlags::IN;
+            events.set(PollFlags::OUT, desk.has_backlog(client.id()));
+            PollFd::from_borrowed_fd(client.socket.as_fd(), events)
+        });
+        let mut set: Vec<PollFd<'_>> = fixed.into_iter().chain(theirs).collect();
         match poll(&mut set, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => {
@@ -76,21 +92,29 @@ fn run(socket: &OwnedFd, office: &Office) {
                 return;
             }
         }
-        let mut woken = set.iter().map(|entry| !entry.revents().is_empty());
-        let incoming = woken.next().unwrap_or(false);
-        let woken: Vec<bool> = woken.collect();
+        let woken: Vec<PollFlags> = set.iter().map(PollFd::revents).collect();
         let mut woken = woken.into_iter();
+        let incoming = woken.next().is_some_and(|events| !events.is_empty());
+        if woken.next().is_some_and(|events| !events.is_empty()) {
+            // The next poll asks for room in the sockets that had none.
+            let _told = rustix::io::read(desk.backlogs(), &mut [0; 8][..]);
+        }
         clients.retain(|client| {
-            let stays = !woken.next().unwrap_or(false) || answer(client, office);
+            let events = woken.next().unwrap_or(PollFlags::empty());
+            let asks = events.intersects(!PollFlags::OUT);
+            let stays =
+                events.is_empty() || ((!asks || serve(client, office)) && desk.flush(client.id()));
             if !stays {
                 office.forget_client(client.number);
+                desk.leave(client.id());
             }
             stays
         });
         if incoming && let Some(client) = accept(socket) {
             if clients.len() < CLIENTS {
                 number = number.saturating_add(1);
-                let socket = client;
+                let socket = Arc::new(client);
+                desk.arrive(ClientId(number), Arc::clone(&socket));
                 clients.push(Client { socket, number });
             } else {
                 warn!(CLIENTS, "The bridge turns a client away");
@@ -121,9 +145,9 @@ fn accept(socket: &OwnedFd) -> Option<OwnedFd> {
     None
 }
 
-/// Answers one question. `false` if the client is gone or does not read its answers.
-fn answer(client: &Client, office: &Office) -> bool {
-    let mut packet = [0_u8; size_of::<Question>()];
+/// Takes one packet. `false` if the client is gone or does not read its answers.
+fn serve(client: &Client, office: &Office) -> bool {
+    let mut packet = [0_u8; size_of::<Request>()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::TRUNC | RecvFlags::CMSG_CLOEXEC;
@@ -141,9 +165,14 @@ fn answer(client: &Client, office: &Office) -> bool {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
     });
-    let question = Question::read_from_bytes(&packet)
-        .ok()
-        .filter(|_| length == packet.len());
+    if length == packet.len()
+        && let Ok(request) = Request::read_from_bytes(&packet)
+    {
+        take(client.id(), &request, office);
+        return true;
+    }
+    let question = packet.get(..length).unwrap_or_default();
+    let question = Question::read_from_bytes(question).ok();
     let reply = office.answer(client.number, question.as_ref(), descriptor);
     match send(client.socket.as_fd(), &reply) {
         Ok(()) => true,
@@ -154,7 +183,17 @@ fn answer(client: &Client, office: &Office) -> bool {
     }
 }
 
-fn send(client: BorrowedFd<'_>, reply: &Reply) -> rustix::io::Result<()> {
+/// Puts a request on the desk. Its reply comes from there.
+fn take(client: ClientId, request: &Request, office: &Office) {
+    let name = (request.kind.get(), request.tag.get());
+    match demand(request) {
+        Ok(Demand::Ask(request)) => office.desk.ask(client, name, request),
+        Ok(Demand::Cancel) => office.desk.cancel(client, name),
+        Err(error) => office.desk.refuse(client, name, error),
+    }
+}
+
+fn send(client: BorrowedFd<'_>, reply: &Answered) -> rustix::io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds: Vec<BorrowedFd<'_>> = reply.descriptor.as_fd().into_iter().collect();

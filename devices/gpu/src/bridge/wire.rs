@@ -1,5 +1,6 @@
-//! The packets of the bridge: little-endian, one question and one answer.
+//! The packets of the bridge, all little-endian: a question and its answer, a request and its reply.
 
+use stile_core::Errno;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -14,6 +15,18 @@ pub(crate) const TIMELINE: u32 = 3;
 pub(crate) const OFFER_TIMELINE: u32 = 4;
 /// `detail` of [`OFFER_TIMELINE`]: it is a binary one.
 pub(crate) const BINARY: u32 = 1;
+
+/// `kind` of a request to raise a counter.
+pub(crate) const MEM_SIGNAL: u32 = 16;
+/// `kind` of a request to wait for a counter.
+pub(crate) const MEM_WAIT: u32 = 17;
+/// `kind` of a request to give up another one.
+pub(crate) const CANCEL: u32 = 18;
+
+/// Replies that go into one packet at most.
+pub(crate) const BATCH: usize = 64;
+/// Bytes of the longest packet.
+pub(crate) const MAX_PACKET: usize = BATCH * size_of::<Reply>();
 
 /// A question: 24 bytes.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -38,3 +51,50 @@ pub(crate) struct Answer {
     /// Zeros if it has none.
     pub(crate) uuid: [u8; 16],
 }
+
+/// A request: 56 bytes. What its kind has no use for is zero.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Request {
+    pub(crate) kind: U32,
+    /// 0 where the resource is named by its UUID.
+    pub(crate) resource_id: U32,
+    /// Zeros where it is named by its id.
+    pub(crate) uuid: [u8; 16],
+    /// The client's name for the request.
+    pub(crate) tag: U64,
+    /// Of a counter in the resource, in bytes.
+    pub(crate) offset: U64,
+    pub(crate) value: U64,
+    pub(crate) timeout_ns: U64,
+}
+
+/// A reply: 24 bytes, of which several may be in a packet.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub(crate) struct Reply {
+    /// 0, or a Linux errno.
+    pub(crate) errno: U32,
+    /// The request's.
+    pub(crate) kind: U32,
+    /// The request's.
+    pub(crate) tag: U64,
+    /// What the counter holds; 0 with an error, and where there is none.
+    pub(crate) value: U64,
+}
+
+impl Reply {
+    pub(crate) fn new(kind: u32, tag: u64, answer: Result<u64, Errno>) -> Self {
+        Self {
+            errno: answer.err().map_or(0, |error| error.0).into(),
+            kind: kind.into(),
+            tag: tag.into(),
+            value: answer.unwrap_or(0).into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,7 @@ impl Model {
             uuid: None,
             reservation: Reservation::default(),
             bytes: Vec::new(),
+            looked_at: false,
         })
     }
 

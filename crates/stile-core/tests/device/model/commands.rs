@@ -282,6 +282,7 @@ impl Model {
         for context in self.contexts.values_mut() {
             detach(context, resource);
         }
+        self.cancel_requests_of(blob.life);
         if let Mapping::At(offset) = blob.mapping {
             self.unmap_for_nobody(blob.life, offset);
         }

@@ -96,6 +96,7 @@ impl Model {
         }
         self.pass_unfenced();
         self.pass_unmade();
+        self.end_overdue_requests();
     }
 
     /// The front end has taken too long for commands without a fence.
@@ -172,6 +173,7 @@ impl Model {
             }
         }
         self.unfenced.clear();
+        self.cancel_all_requests();
     }
 
     /// Buffers that are being made.

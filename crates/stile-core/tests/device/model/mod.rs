@@ -6,13 +6,14 @@ mod commands;
 mod events;
 mod operations;
 mod pieces;
+mod requests;
 mod steps;
 mod verify;
 mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stile_core::{Chain, Errno, Limits, WaitId};
+use stile_core::{Chain, Errno, Limits, RequestId, WaitId};
 use stile_wire::gpu::{Response, Timeline};
 use stile_wire::sync::{RecordFlags, StatusRecord};
 
@@ -20,6 +21,7 @@ pub(crate) use steps::{
     Command, Ending, FenceId, Fencing, Step, blob_again, blob_slowly, boot, context_again, step,
 };
 
+use requests::ModelRequest;
 use waits::{Cause, ModelAccess};
 
 use crate::sim::{Fenced, GuestCommand, HostFails, Kernel, Reservation, SyncFile, Task};
@@ -145,6 +147,8 @@ struct ModelBlob {
     reservation: Reservation,
     /// As much as was ever written.
     bytes: Vec<u8>,
+    /// Whether the device has looked at a counter in it.
+    looked_at: bool,
 }
 
 /// A command without a fence that waits for a job.
@@ -210,6 +214,10 @@ pub(crate) struct Model {
     accesses: Vec<ModelAccess>,
     /// What the host's drivers must have been told of deadlines.
     host_deadlines: Vec<(SyncFile, u64)>,
+    /// The requests of host processes that wait.
+    requests: Vec<ModelRequest>,
+    /// What the operation that goes on must make the device tell them.
+    told: Vec<(RequestId, Result<u64, Errno>)>,
     records: usize,
     stale: u64,
     late: u64,
@@ -244,6 +252,8 @@ impl Model {
             host_fails: HostFails::default(),
             accesses: Vec::new(),
             host_deadlines: Vec::new(),
+            requests: Vec::new(),
+            told: Vec::new(),
             records: 0,
             stale: 0,
             late: 0,

@@ -61,6 +61,7 @@ fn names(piece: Piece) -> (u8, u64, u32) {
         } => (if begins { 0x88 } else { 0x89 }, 0, resource),
         Piece::Clock => (0x8a, 0, 0),
         Piece::Poll { resource, .. } => (0x86, 0, resource),
+        Piece::MemSignal { resource, .. } => (0x99, 0, resource),
         Piece::Unknown => (0xbf, 0, 0),
         Piece::WrongSize => (0x80, 0, 0),
         Piece::Broken => (0x84, 0, 0),
@@ -285,6 +286,15 @@ impl Model {
                 } else {
                     Cause::Poll { blob, access }
                 }))
+            }
+            Piece::MemSignal {
+                resource,
+                offset,
+                value,
+            } => {
+                self.attached(run, resource)?;
+                self.raise(resource, offset, value)?;
+                Ok(Done::Now)
             }
             Piece::WrongRing { .. } | Piece::WrongSize | Piece::Broken => Err(errno::EINVAL),
             Piece::Unknown => Err(errno::ENOSYS),

@@ -48,6 +48,11 @@ pub(crate) enum Piece {
         resource: u32,
         access: u32,
     },
+    MemSignal {
+        resource: u32,
+        offset: u64,
+        value: u64,
+    },
     /// An operation for the ring after the submission's.
     WrongRing {
         cookie: u64,
@@ -127,6 +132,17 @@ impl Piece {
                 };
                 op.encode(ring, tag).to_vec()
             }
+            Self::MemSignal {
+                resource: resource_id,
+                offset,
+                value,
+            } => Op::MemSignal {
+                resource_id,
+                offset,
+                value,
+            }
+            .encode(ring, tag)
+            .to_vec(),
             Self::WrongRing { cookie } => encode_drop(ring.wrapping_add(1), tag, cookie).to_vec(),
             Self::Unknown => {
                 let mut bytes = encode_drop(ring, tag, 1).to_vec();
@@ -164,6 +180,22 @@ fn access() -> impl Strategy<Value = u32> {
     prop_oneof![40 => 1_u32..=3, 1 => Just(0), 1 => Just(5)]
 }
 
+/// Where a counter may be; seldom where none can be.
+pub(super) fn counter() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        12 => Just(1024_u64),
+        6 => Just(1032),
+        1 => Just(1028),
+        1 => Just(8184),
+        1 => Just(8192),
+        1 => Just(u64::MAX - 7),
+    ]
+}
+
+pub(super) fn count() -> impl Strategy<Value = u64> {
+    prop_oneof![8 => 0_u64..6, 1 => Just(u64::MAX)]
+}
+
 pub(super) fn piece() -> impl Strategy<Value = Piece> {
     let offset = prop_oneof![8 => Just(0_u64), 2 => Just(192), 1 => Just(32), 1 => Just(8128)];
     let size = prop_oneof![8 => Just(256_u64), 3 => 127_u64..=192, 1 => Just(8192), 1 => Just(0)];
@@ -189,6 +221,9 @@ pub(super) fn piece() -> impl Strategy<Value = Piece> {
             .prop_map(|(resource, access)| Piece::Poll { resource, access }),
         4 => (resource(), offset, size).prop_map(|(resource, offset, size)| {
             Piece::Status { resource, offset, size }
+        }),
+        6 => (resource(), counter(), count()).prop_map(|(resource, offset, value)| {
+            Piece::MemSignal { resource, offset, value }
         }),
         1 => cookie().prop_map(|cookie| Piece::WrongRing { cookie }),
         1 => Just(Piece::Unknown),

@@ -2,8 +2,9 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use stile_core::{Request, ResourceName};
 
-use super::pieces::{Piece, piece, resource};
+use super::pieces::{Piece, count, counter, piece, resource};
 
 /// Which id a fence gets, counted from the last of the whole device.
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +136,18 @@ pub(crate) enum Step {
         nth: usize,
         errno: Option<u32>,
     },
+    /// A host process asks by the bridge.
+    Ask(Request),
+    /// One that waits goes.
+    Withdraw {
+        nth: usize,
+    },
+    /// A program counts in a buffer, and says nothing.
+    Store {
+        resource: u32,
+        offset: u64,
+        value: u64,
+    },
     Pass {
         ms: u64,
     },
@@ -186,6 +199,37 @@ fn fencing() -> impl Strategy<Value = Fencing> {
         3 => fence_id().prop_map(Fencing::Global),
         12 => (ring(), fence_id()).prop_map(|(ring, id)| Fencing::Ring(ring, id)),
     ]
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let name = prop_oneof![
+        6 => resource().prop_map(ResourceName::Id),
+        1 => (1_u8..4).prop_map(|nth| ResourceName::Uuid([nth; 16])),
+    ];
+    let timeout = prop_oneof![
+        12 => 1_u64..2_000_000_000,
+        1 => Just(0),
+        1 => Just(2_000_000_000),
+        1 => Just(2_000_000_001),
+    ];
+    (name, counter(), count(), timeout, prop::bool::weighted(0.6)).prop_map(
+        |(resource, offset, value, timeout_ns, waits)| {
+            if waits {
+                Request::Wait {
+                    resource,
+                    offset,
+                    value,
+                    timeout_ns,
+                }
+            } else {
+                Request::Signal {
+                    resource,
+                    offset,
+                    value,
+                }
+            }
+        },
+    )
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -244,6 +288,10 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(nth, errno)| Step::Buffer { nth, errno }),
         3 => (nth, prop::option::weighted(0.2, Just(22)))
             .prop_map(|(nth, errno)| Step::Accessed { nth, errno }),
+        8 => request().prop_map(Step::Ask),
+        1 => (0_usize..8).prop_map(|nth| Step::Withdraw { nth }),
+        2 => (1_u32..=2, counter(), count())
+            .prop_map(|(resource, offset, value)| Step::Store { resource, offset, value }),
         4 => time.prop_map(|ms| Step::Pass { ms }),
         1 => (errno, 0_u32..3).prop_map(|(errno, after)| Step::HostFails { errno, after }),
         1 => (1_u32..=2).prop_map(|ctx| Step::ContextAgain { ctx }),

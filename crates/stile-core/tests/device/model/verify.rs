@@ -41,6 +41,7 @@ impl Model {
         self.never_out_of_order(sim);
         self.answers_are_those_expected(sim);
         self.never_lost(device, sim);
+        self.requests_are_told(sim);
         self.deadlines(device);
         self.memory(sim);
         self.front_end(sim);
@@ -197,8 +198,18 @@ impl Model {
         let unmade = self.unmade.iter();
         let unmade = unmade.filter(|unmade| unmade.fortune == Fortune::Awaited);
         let unmade = unmade.map(|unmade| unmade.deadline_ns);
-        let next = next.chain(commands).chain(unmade).min();
+        let requests = self.requests.iter().map(|request| request.deadline_ns);
+        let next = next.chain(commands).chain(unmade).chain(requests).min();
         assert_eq!(device.next_deadline_ns(), next, "the next deadline");
+    }
+
+    /// Host processes are told what the model says, in its order, each once; the others wait.
+    fn requests_are_told(&mut self, sim: &mut Sim) {
+        let told = std::mem::take(&mut sim.told);
+        assert_eq!(told, std::mem::take(&mut self.told), "requests");
+        let mut open = self.open_requests();
+        open.sort_unstable();
+        assert_eq!(sim.asking(), open, "requests that wait");
     }
 
     /// The buffers hold the records and the fences that they must hold.

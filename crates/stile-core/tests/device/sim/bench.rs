@@ -1,6 +1,6 @@
 //! A device on a simulated host, for tests by example.
 
-use stile_core::{Answer, Chain, Device, Errno, Limits};
+use stile_core::{Answer, Chain, Device, Errno, Limits, Request, RequestId};
 use stile_wire::gpu::{Response, ResponseError};
 use stile_wire::sync::Access;
 
@@ -180,6 +180,28 @@ impl Bench {
     /// The event ring that begins at `offset` of a resource.
     pub(crate) fn ring(&self, resource_id: u32, offset: usize) -> Ring {
         Ring::read(&self.sim.storage(resource_id).bytes.borrow(), offset)
+    }
+
+    /// A host process asks.
+    pub(crate) fn ask(&mut self, request: Request) -> RequestId {
+        let id = self.sim.open_request();
+        self.device.ask(&mut self.sim, self.now_ns, id, request);
+        self.checked();
+        id
+    }
+
+    /// What a host process was told; `None` while it waits.
+    pub(crate) fn told(&self, id: RequestId) -> Option<Result<u64, Errno>> {
+        let told = self.sim.told.iter().find(|(told, _)| *told == id);
+        assert_ne!(told.is_some(), self.sim.asking().contains(&id), "{id:?}");
+        told.map(|(_, answer)| *answer)
+    }
+
+    /// A host process does not wait any more.
+    pub(crate) fn withdraw(&mut self, id: RequestId) {
+        self.device.withdraw(id);
+        self.sim.withdrawn(id);
+        self.checked();
     }
 
     /// Time passes.

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use stile_core::{
-    Answer, BlobSource, BufferId, Chain, CpuPhase, Errno, Host, JobId, Outcome, WaitId, errno,
+    Answer, BlobSource, BufferId, Chain, CpuPhase, Errno, Host, JobId, Outcome, RequestId, WaitId,
+    errno,
 };
 use stile_wire::sync::{Access, Block};
 
@@ -37,6 +38,23 @@ pub(crate) struct Storage {
     pub(crate) bytes: RefCell<Vec<u8>>,
 }
 
+impl Storage {
+    /// A word of the memory; what was never written is zero.
+    pub(crate) fn load(&self, offset: u64) -> u64 {
+        let bytes = self.bytes.borrow();
+        let word = bytes.get(offset as usize..offset as usize + 8);
+        word.map_or(0, |word| u64::from_le_bytes(word.try_into().expect("8")))
+    }
+
+    pub(crate) fn store(&self, offset: u64, value: u64) {
+        let mut bytes = self.bytes.borrow_mut();
+        let (start, end) = (offset as usize, offset as usize + 8);
+        let length = bytes.len().max(end);
+        bytes.resize(length, 0);
+        bytes[start..end].copy_from_slice(&value.to_le_bytes());
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Buffer {
     storage: Rc<Storage>,
@@ -54,6 +72,12 @@ pub(crate) struct Records {
     storage: Rc<Storage>,
     offset: usize,
     size: usize,
+    _alive: Alive,
+}
+
+#[derive(Debug)]
+pub(crate) struct Words {
+    storage: Rc<Storage>,
     _alive: Alive,
 }
 
@@ -151,6 +175,11 @@ pub(crate) struct Sim {
     buffers: Rc<Cell<usize>>,
     fences: Rc<Cell<usize>>,
     record_memories: Rc<Cell<usize>>,
+    counter_memories: Rc<Cell<usize>>,
+    last_request: u64,
+    asking: BTreeSet<RequestId>,
+    /// What host processes were told since this was last taken, in its order.
+    pub(crate) told: Vec<(RequestId, Result<u64, Errno>)>,
 }
 
 impl Sim {
@@ -168,6 +197,23 @@ impl Sim {
         let chain = Chain(self.chains);
         self.outstanding.insert(chain);
         chain
+    }
+
+    /// A new request of a host process, which is the device's to answer.
+    pub(crate) fn open_request(&mut self) -> RequestId {
+        self.last_request += 1;
+        let id = RequestId(self.last_request);
+        self.asking.insert(id);
+        id
+    }
+
+    /// The process does not wait any more.
+    pub(crate) fn withdrawn(&mut self, id: RequestId) {
+        assert!(self.asking.remove(&id), "{id:?} is answered");
+    }
+
+    pub(crate) fn asking(&self) -> Vec<RequestId> {
+        self.asking.iter().copied().collect()
     }
 
     /// The queues are gone, and with them the chains.
@@ -231,10 +277,13 @@ impl Sim {
             self.buffers.get(),
             self.fences.get(),
             self.record_memories.get(),
+            self.counter_memories.get(),
         );
-        assert_eq!(live, (0, 0, 0), "buffers, sync_files, memories of records");
         self.graphics.assert_empty();
         assert_eq!(self.unmade, [], "buffers that are not made");
+        let what = "buffers, sync_files, memories of records and of counters";
+        assert_eq!(live, (0, 0, 0, 0), "{what}");
+        assert!(self.asking.is_empty(), "requests: {:?}", self.asking);
         assert!(self.watches.is_empty(), "watches: {:?}", self.watches);
         assert!(self.mapped.is_empty(), "mappings: {:?}", self.mapped);
         assert!(
@@ -284,6 +333,7 @@ impl Sim {
 impl Host for Sim {
     type Buffer = Buffer;
     type Records = Records;
+    type Words = Words;
 
     fn create_buffer(&mut self, id: BufferId, source: BlobSource<'_>) -> Result<(), Errno> {
         assert!(
@@ -413,6 +463,24 @@ impl Host for Sim {
         records.write(24, &overflow.to_le_bytes());
     }
 
+    fn words(&mut self, buffer: &Buffer) -> Result<Words, Errno> {
+        self.may_fail()?;
+        Ok(Words {
+            storage: Rc::clone(&buffer.storage),
+            _alive: Alive::new(&self.counter_memories),
+        })
+    }
+
+    fn raise(&mut self, words: &Words, offset: u64, value: u64) -> Result<u64, Errno> {
+        self.may_fail()?;
+        assert!(offset.is_multiple_of(8), "a counter at {offset}");
+        let found = words.storage.load(offset);
+        if found < value {
+            words.storage.store(offset, value);
+        }
+        Ok(found.max(value))
+    }
+
     fn map(&mut self, job: JobId, _: &Buffer, offset: u64, size: u64) -> Result<(), Errno> {
         self.may_fail()?;
         assert!(
@@ -482,6 +550,12 @@ impl Host for Sim {
             resource.is_some(),
             "resource {resource_id} is not published"
         );
+    }
+
+    fn tell(&mut self, request: RequestId, answer: Result<u64, Errno>) {
+        let open = self.asking.remove(&request);
+        assert!(open, "{answer:?} to {request:?}, which nobody asks");
+        self.told.push((request, answer));
     }
 
     fn reply(&mut self, answer: &Answer) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use stile_core::errno;
 use stile_host::{DmaBuf, SyncobjNode};
 
+use super::desk::Desk;
 use super::registry::{Entry, Registry};
 use super::wire::{Answer, BINARY, BY_ID, BY_UUID, OFFER_TIMELINE, Question, TIMELINE};
 use crate::shell::to_errno;
@@ -13,6 +14,8 @@ use crate::shell::to_errno;
 /// What the bridge's thread answers from.
 pub(crate) struct Office {
     pub(crate) registry: Arc<Registry>,
+    /// For what takes longer than an answer may.
+    pub(crate) desk: Arc<Desk>,
     /// Where the host's syncobjs are.
     pub(crate) syncobjs: Option<SyncobjNode>,
 }
@@ -35,12 +38,12 @@ impl Descriptor {
 }
 
 /// An answer and its descriptor.
-pub(super) struct Reply {
+pub(super) struct Answered {
     pub(super) answer: Answer,
     pub(super) descriptor: Descriptor,
 }
 
-impl Reply {
+impl Answered {
     /// With nothing but an errno, or its absence.
     fn bare(errno: u32) -> Self {
         Self {
@@ -74,27 +77,27 @@ impl Office {
         client: u64,
         question: Option<&Question>,
         descriptor: Option<OwnedFd>,
-    ) -> Reply {
+    ) -> Answered {
         let Some(question) = question else {
-            return Reply::bare(errno::EINVAL.0);
+            return Answered::bare(errno::EINVAL.0);
         };
         let (detail, uuid) = (question.detail.get(), question.uuid);
         let answer = match (question.kind.get(), detail) {
             (BY_ID, _) if uuid == [0; 16] => self
                 .registry
                 .by_id(detail)
-                .map(Reply::buffer)
+                .map(Answered::buffer)
                 .ok_or(errno::ENOENT),
             (BY_UUID, 0) => self
                 .registry
                 .by_uuid(uuid)
-                .map(Reply::buffer)
+                .map(Answered::buffer)
                 .ok_or(errno::ENOENT),
             (TIMELINE, 0) => self.timeline(uuid),
             (OFFER_TIMELINE, 0 | BINARY) => self.offer(client, uuid, detail == BINARY, descriptor),
             _ => Err(errno::EINVAL),
         };
-        answer.unwrap_or_else(|error| Reply::bare(error.0))
+        answer.unwrap_or_else(|error| Answered::bare(error.0))
     }
 
     /// A client has gone.
@@ -102,10 +105,10 @@ impl Office {
         self.registry.timelines.forget_client(client);
     }
 
-    fn timeline(&self, uuid: [u8; 16]) -> Result<Reply, stile_core::Errno> {
+    fn timeline(&self, uuid: [u8; 16]) -> Result<Answered, stile_core::Errno> {
         let syncobj = self.registry.timelines.shared(uuid).ok_or(errno::ENOENT)?;
         let fd = syncobj.export_fd().map_err(|error| to_errno(&error))?;
-        let mut reply = Reply::bare(0);
+        let mut reply = Answered::bare(0);
         reply.answer.uuid = uuid;
         reply.descriptor = Descriptor::Timeline(fd);
         Ok(reply)
@@ -117,7 +120,7 @@ impl Office {
         uuid: [u8; 16],
         binary: bool,
         descriptor: Option<OwnedFd>,
-    ) -> Result<Reply, stile_core::Errno> {
+    ) -> Result<Answered, stile_core::Errno> {
         let fd = descriptor.ok_or(errno::EINVAL)?;
         let node = self.syncobjs.as_ref().ok_or(errno::EOPNOTSUPP)?;
         let syncobj = node
@@ -126,7 +129,7 @@ impl Office {
         self.registry
             .timelines
             .offer(uuid, syncobj, binary, client)?;
-        let mut reply = Reply::bare(0);
+        let mut reply = Answered::bare(0);
         reply.answer.uuid = uuid;
         Ok(reply)
     }
