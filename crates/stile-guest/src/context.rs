@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 use stile_host::{DmaBuf, Syncobj};
-use stile_wire::sync::{CAPSET_ID, Capset, MAX_RINGS};
+use stile_wire::sync::{CAPSET_ID, Capset, MAX_RINGS, OpCode};
 
 use crate::blob::{Blob, BlobOptions};
 use crate::error::{Error, Result};
 use crate::node::RenderNode;
+use crate::order::Order;
 use crate::submission::{Submission, Submitted};
 use crate::syncobj::OutSyncobj;
 use crate::sys::{self, ContextParam};
@@ -55,6 +56,7 @@ struct Inner {
     rings: u8,
     polled_rings: u64,
     capset: Capset,
+    order: Order,
     /// How many blobs use a GEM handle. The kernel hands out the same handle for the same buffer
     /// and closes it at the first request, so somebody has to count.
     handles: Mutex<HashMap<u32, usize>>,
@@ -106,6 +108,7 @@ impl Context {
                 rings: options.rings,
                 polled_rings: options.polled_rings,
                 capset,
+                order: Order::default(),
                 handles: Mutex::default(),
             }),
         })
@@ -116,6 +119,12 @@ impl Context {
         &self.inner.capset
     }
 
+    /// Whether the device offers the operation. What a host cannot do is left out of the mask, such
+    /// as timelines on one without a DRM node.
+    pub fn offers(&self, op: OpCode) -> bool {
+        self.inner.capset.operations.get() & op.bit() != 0
+    }
+
     /// Rings of the context: 1 to 64.
     pub fn rings(&self) -> u8 {
         self.inner.rings
@@ -123,6 +132,10 @@ impl Context {
 
     pub(crate) fn polled_rings(&self) -> u64 {
         self.inner.polled_rings
+    }
+
+    pub(crate) fn order(&self) -> &Order {
+        &self.inner.order
     }
 
     /// Makes a blob resource; the kernel attaches it to this context.

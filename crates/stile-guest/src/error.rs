@@ -69,6 +69,12 @@ pub enum Error {
         /// Rings of the context.
         rings: u8,
     },
+    /// The device does not offer the operation: nothing was sent.
+    #[error("The device does not offer {op:?}.")]
+    NotOffered {
+        /// The operation.
+        op: OpCode,
+    },
     /// The payload is longer than the device takes; it would drop it whole.
     #[error(
         "The submission has {bytes} bytes and {operations} operations; \
@@ -115,11 +121,11 @@ pub enum Error {
         /// Records overwritten before they were read, over the whole life of the session.
         lost: u64,
     },
-    /// The status blob's header is not what the device writes there.
-    #[error(
-        "The status blob begins with magic {magic:#x}, version {version}, capacity {capacity}."
-    )]
-    StatusHeader {
+    /// The header of a status blob or an event ring is not what the device writes there.
+    #[error("The {what} begins with magic {magic:#x}, version {version}, capacity {capacity}.")]
+    Header {
+        /// "status blob" or "event ring".
+        what: &'static str,
         /// The magic found.
         magic: u32,
         /// The version found.
@@ -129,18 +135,35 @@ pub enum Error {
     },
     /// The newest record is older than one that was read: the device was reset, or something
     /// else wrote to the blob.
-    #[error("The status blob's head went back from {seen} to {head}.")]
-    StatusWentBack {
+    #[error("The {what}'s head went back from {seen} to {head}.")]
+    WentBack {
+        /// "status blob" or "event ring".
+        what: &'static str,
         /// The last record read.
         seen: u64,
         /// What the head says now.
         head: u64,
     },
-    /// A status blob of this size cannot be.
-    #[error("A status blob has 128 to 65536 bytes, not {bytes}.")]
-    StatusSize {
+    /// A status blob or an event ring of this size cannot be.
+    #[error("A {what} has 128 to 65536 bytes, not {bytes}.")]
+    Size {
+        /// "status blob" or "event ring".
+        what: &'static str,
         /// The size asked for, in bytes.
         bytes: u64,
+    },
+    /// No exchange of times has told how the host's clock stands.
+    #[error("No exchange of times has told how the host's clock stands.")]
+    NoClock,
+    /// The session was opened without an event ring.
+    #[error("The session has no event ring.")]
+    NoEvents,
+    /// Events were overwritten before they were read, which no device does that keeps to the
+    /// protocol.
+    #[error("{count} events were overwritten before they were read.")]
+    EventsLost {
+        /// How many.
+        count: u64,
     },
 }
 
@@ -154,11 +177,12 @@ impl Error {
     }
 
     /// The errno behind the error: the kernel's, or the one that the device put into the status
-    /// record.
+    /// record, or would have put there.
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Kernel { errno, .. } => Some(*errno),
             Self::Host(error) => Some(error.errno()),
+            Self::NotOffered { .. } => Some(Errno::NOSYS),
             Self::Refused { errno, .. } => i32::try_from(*errno).ok().map(Errno::from_raw_os_error),
             _ => None,
         }

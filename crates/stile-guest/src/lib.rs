@@ -13,6 +13,9 @@
 //! | buffers | [`Blob`], [`Mapping`], [`DmaBuf`] |
 //! | operations, and where their fence goes | [`Submission`] |
 //! | what became of them | [`StatusBlob`], [`Record`] |
+//! | what may never happen: points and counters | [`Event`], [`EventOptions`] |
+//! | the host's time | [`HostClock`] |
+//! | a buffer whose fences are told on both sides | [`Mirror`] |
 //! | all of it together | [`Session`] |
 //!
 //! The protocol is in `docs/spec/stile-sync.md`; the kernel's side of it in `virtgpu_drm.h`, Linux
@@ -38,15 +41,19 @@
 //! # Nothing here waits, unless it says so
 //!
 //! No runtime, no threads, no timers. What takes time is a descriptor that can be polled: fences
-//! ([`SyncFile`], [`Pending`]), dma-bufs, and the [`Context`] for the events of polled rings.
+//! ([`SyncFile`], [`Pending`]), dma-bufs, and the [`Context`] for events and polled rings.
 //! `EINTR` is dealt with inside.
 
 mod blob;
+mod clock;
 mod context;
-mod cookie;
 mod error;
+mod events;
+mod mirror;
+mod name;
 mod node;
 mod num;
+mod order;
 mod reader;
 mod session;
 mod status;
@@ -55,18 +62,23 @@ mod syncobj;
 mod sys;
 
 pub use blob::{Blob, BlobMemory, BlobOptions, BlobUse};
+pub use clock::HostClock;
 pub use context::{Context, ContextOptions};
-pub use cookie::Cookie;
 pub use error::{Error, Result};
+pub use events::{Event, EventOptions};
+pub use mirror::{Mirror, Pulled, Pushed};
+pub use name::{Cookie, EventNumber, Timeline};
 pub use node::{Params, RenderNode};
 pub use reader::{Record, Report};
-pub use session::{ExportOptions, Pending, Session, SessionOptions};
+pub use session::{FenceOptions, Pending, Session, SessionOptions};
 pub use status::{StatusBlob, StatusOptions};
 /// What the calls of [`DmaBuf`] take: the same bits as [`Access`], which the operations take.
 pub use stile_host::Access as DmaBufAccess;
 pub use stile_host::{
     DmaBuf, Errno, FenceInfo, Mapping, Outcome, PointEvent, Status, SyncFile, Syncobj, SyncobjNode,
 };
-pub use stile_wire::sync::{Access, CAPSET_ID, Capset, OpCode, RecordFlags};
+pub use stile_wire::sync::{
+    Access, CAPSET_ID, Capset, Direction, Op, OpCode, RecordFlags, TimelineFlags,
+};
 pub use submission::{ResourceId, Submission, Submitted};
 pub use syncobj::OutSyncobj;

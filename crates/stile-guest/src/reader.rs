@@ -1,10 +1,13 @@
-//! Reading a status blob while the device writes it: no torn record, no silent loss.
+//! Reading a status blob or an event ring while the device writes it: no torn record, no silent loss.
 
+use std::marker::PhantomData;
+
+use stile_host::Mapping;
 use stile_wire::sync::{
-    RECORD_BYTES, RecordFlags, STATUS_HEADER_BYTES, STATUS_MAGIC, STATUS_VERSION, StatusHeader,
-    StatusRecord, capacity, record_offset,
+    EventHeader, EventRecord, RECORD_BYTES, RecordFlags, STATUS_HEADER_BYTES, STATUS_MAGIC,
+    STATUS_VERSION, StatusHeader, StatusRecord, capacity, record_offset,
 };
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::error::{Error, Result};
 
@@ -16,6 +19,13 @@ const HEAD: u64 = 16;
 pub(crate) trait Words {
     /// A word, with acquire order: what was written before it was is seen after this.
     fn load(&self, offset: u64) -> Result<u64>;
+}
+
+impl Words for Mapping {
+    fn load(&self, offset: u64) -> Result<u64> {
+        // An offset that does not fit is outside of every mapping.
+        Ok(self.load_u64(usize::try_from(offset).unwrap_or(usize::MAX))?)
+    }
 }
 
 /// What became of one operation, as the device tells it.
@@ -63,11 +73,11 @@ impl From<&StatusRecord> for Record {
     }
 }
 
-/// What the status blob had next.
+/// What the memory had next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Report {
+pub enum Report<R = Record> {
     /// A record, whole.
-    Record(Record),
+    Record(R),
     /// The device came round before these records were read.
     Lost {
         /// How many.
@@ -75,35 +85,83 @@ pub enum Report {
     },
 }
 
-/// The place up to which a status blob has been read.
+/// What the device writes records of: the layout is the same for all, the records are not.
+pub(crate) trait Records {
+    /// What it is called, for people.
+    const WHAT: &'static str;
+    /// The header's first word.
+    const MAGIC: u32;
+    /// The header's second word.
+    const VERSION: u32;
+    /// A record as it lies in memory; 64 bytes that begin with its `seq`.
+    type Wire: FromZeros + IntoBytes + FromBytes;
+    /// A record as a program sees it.
+    type Record;
+
+    /// The record's number.
+    fn seq(wire: &Self::Wire) -> u64;
+    /// What it says.
+    fn record(wire: &Self::Wire) -> Self::Record;
+}
+
+/// The status blob.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub(crate) struct StatusRecords;
+
+impl Records for StatusRecords {
+    const WHAT: &'static str = "status blob";
+    const MAGIC: u32 = STATUS_MAGIC;
+    const VERSION: u32 = STATUS_VERSION;
+    type Wire = StatusRecord;
+    type Record = Record;
+
+    fn seq(wire: &StatusRecord) -> u64 {
+        wire.seq.get()
+    }
+
+    fn record(wire: &StatusRecord) -> Record {
+        Record::from(wire)
+    }
+}
+
+/// The place up to which a status blob or an event ring has been read.
+#[derive(Debug)]
+pub(crate) struct Reader<R> {
     capacity: u64,
     /// `seq` of the record to read next.
     next: u64,
+    records: PhantomData<R>,
 }
 
-impl Reader {
-    /// A reader for a blob of `size` bytes that has just been named.
+impl<R: Records> Reader<R> {
+    /// A reader for `size` bytes that have just been named.
     pub(crate) fn new(size: u64) -> Self {
         Self {
             capacity: capacity(size),
             next: 1,
+            records: PhantomData,
         }
     }
 
-    /// Whether the header is what the device writes when the blob is named.
+    /// `seq` of the last record that was read or lost.
+    pub(crate) fn seen(&self) -> u64 {
+        self.next.saturating_sub(1)
+    }
+
+    /// Whether the header is what the device writes when the memory is named.
     pub(crate) fn check_header(&self, memory: &impl Words) -> Result<()> {
+        // The first 24 bytes are the same in both.
         let mut header = StatusHeader::new_zeroed();
         copy(memory, 0, header.as_mut_bytes())?;
-        let right = header.magic.get() == STATUS_MAGIC
-            && header.version.get() == STATUS_VERSION
+        let right = header.magic.get() == R::MAGIC
+            && header.version.get() == R::VERSION
             && u64::from(header.capacity.get()) == self.capacity
             && u64::from(header.record_bytes.get()) == RECORD_BYTES;
         if right {
             return Ok(());
         }
-        Err(Error::StatusHeader {
+        Err(Error::Header {
+            what: R::WHAT,
             magic: header.magic.get(),
             version: header.version.get(),
             capacity: header.capacity.get(),
@@ -115,11 +173,12 @@ impl Reader {
     /// A record that the device is writing just now is one that it is overwriting: `head` names
     /// only records that are whole. So whatever else stands in the place of the expected `seq`
     /// means that the expected one is gone.
-    pub(crate) fn next(&mut self, memory: &impl Words) -> Result<Option<Report>> {
+    pub(crate) fn next(&mut self, memory: &impl Words) -> Result<Option<Report<R::Record>>> {
         let head = u64::from_le(memory.load(HEAD)?);
-        let seen = self.next.saturating_sub(1);
+        let seen = self.seen();
         if head < seen {
-            return Err(Error::StatusWentBack { seen, head });
+            let what = R::WHAT;
+            return Err(Error::WentBack { what, seen, head });
         }
         if head == seen {
             return Ok(None);
@@ -145,17 +204,17 @@ impl Reader {
     }
 
     /// The expected record, or `None` if something else is or came in its place.
-    fn copy_record(&self, memory: &impl Words) -> Result<Option<Record>> {
+    fn copy_record(&self, memory: &impl Words) -> Result<Option<R::Record>> {
         let Some(at) = record_offset(self.next, self.capacity) else {
             return Ok(None);
         };
         // The copy begins with `seq`: that is the first look at it.
-        let mut record = StatusRecord::new_zeroed();
+        let mut record = R::Wire::new_zeroed();
         copy(memory, at, record.as_mut_bytes())?;
         // Every load of the copy had acquire order, so the second look comes after all of them.
         let after = u64::from_le(memory.load(at)?);
-        let whole = record.seq.get() == self.next && after == self.next;
-        Ok(whole.then(|| Record::from(&record)))
+        let whole = R::seq(&record) == self.next && after == self.next;
+        Ok(whole.then(|| R::record(&record)))
     }
 }
 
@@ -171,6 +230,8 @@ fn copy(memory: &impl Words, at: u64, out: &mut [u8]) -> Result<()> {
 }
 
 const _: () = assert!(std::mem::offset_of!(StatusHeader, head) == 16);
+const _: () = assert!(std::mem::offset_of!(EventHeader, head) == 16);
+const _: () = assert!(size_of::<StatusRecord>() == 64 && size_of::<EventRecord>() == 64);
 const _: () = assert!(STATUS_HEADER_BYTES == 64 && RECORD_BYTES == 64);
 
 #[cfg(test)]

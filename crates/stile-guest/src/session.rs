@@ -1,24 +1,33 @@
 //! The short way: a context, its status blob, and a number for everything.
 
-use std::collections::BTreeMap;
+mod clock;
+mod events;
+mod fences;
+mod memory;
+mod results;
+mod timelines;
+
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use stile_host::SyncFile;
-use stile_wire::sync::{Access, OpCode};
+use stile_wire::sync::{Op, OpCode};
 
 use crate::blob::{Blob, BlobOptions};
 use crate::context::{Context, ContextOptions};
-use crate::cookie::{Cookie, Cookies};
 use crate::error::{Error, Result};
+use crate::events::EventOptions;
+use crate::name::{Cookie, EventNumber, Numbers, Timeline};
 use crate::node::RenderNode;
-use crate::reader::{Record, Report};
+use crate::num::wide;
+use crate::order::Place;
+use crate::reader::Record;
 use crate::status::{StatusBlob, StatusOptions};
 use crate::submission::{Submission, Submitted};
-use crate::syncobj::OutSyncobj;
 
-/// Results that a session keeps for those who have not asked yet.
-const MOST_KEPT: usize = 4096;
+use events::EventRing;
+pub use fences::FenceOptions;
+use results::Results;
 
 /// How a session is opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,21 +36,26 @@ pub struct SessionOptions {
     pub context: ContextOptions,
     /// Its status blob. Its ring and tag are the session's own matter.
     pub status: StatusOptions,
+    /// Its event ring, which watches and waits for counters need; without it there are none.
+    pub events: Option<EventOptions>,
 }
 
-/// A context with its status blob, cookies and tags.
+/// A context with its status blob, its event ring, and its names and tags.
 ///
-/// Ring 0 carries the operations that do not wait, so that their results come at once; each buffer
-/// and each cookie has one of the others, [`Session::ring_of`]. Fences of buffers that share a ring
-/// signal in the order of their submissions.
+/// Ring 0 carries the operations that do not wait, so that their results come at once; the event
+/// ring has one of its own ([`EventOptions::ring`]); each buffer and each cookie has one of the
+/// others, [`Session::ring_of`]. Fences of buffers that share a ring signal in the order of their
+/// submissions.
 #[derive(Debug)]
 pub struct Session {
     context: Context,
     status: StatusBlob,
+    events: Option<EventRing>,
     /// How long the device may take for what does not wait.
     timeout: Duration,
-    cookies: Cookies,
-    last_tag: u32,
+    cookies: Numbers,
+    timelines: Numbers,
+    event_numbers: Numbers,
     results: Results,
 }
 
@@ -55,6 +69,7 @@ pub struct Pending {
     tag: u32,
     ring: u8,
     cookie: Option<Cookie>,
+    place: Option<Place>,
 }
 
 impl Pending {
@@ -77,23 +92,17 @@ impl Pending {
     pub fn op(&self) -> OpCode {
         self.op
     }
+
+    /// Where it stands among the submissions of its ring.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.place
+    }
 }
 
 impl AsFd for Pending {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fence.as_fd()
     }
-}
-
-/// Where an EXPORT's fence goes, besides its sync_file.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ExportOptions<'a> {
-    /// The ring; without it, [`Session::ring_of`] the buffer.
-    pub ring: Option<u8>,
-    /// On the guest's own dma-buf of the buffer too, where unmodified programs see it.
-    pub onto_buffer: bool,
-    /// Into a syncobj: at this point of its timeline, or 0 for a binary one.
-    pub syncobj: Option<(&'a OutSyncobj, u64)>,
 }
 
 impl Session {
@@ -105,25 +114,45 @@ impl Session {
         Self::open(RenderNode::find()?, &SessionOptions::default())
     }
 
-    /// A session on a freshly opened node: makes the context and the status blob.
+    /// A session on a freshly opened node: makes the context, the status blob and the event ring.
     ///
     /// # Errors
-    /// Those of [`Context::new`] and [`StatusBlob::new`].
+    /// Those of [`Context::new`] and [`StatusBlob::new`]; where an event ring is asked for,
+    /// [`Error::NotOffered`], [`Error::NoRing`], [`Error::Size`], [`Error::Refused`] or
+    /// [`Error::Header`], too.
     pub fn open(node: RenderNode, options: &SessionOptions) -> Result<Self> {
-        let context = Context::new(node, &options.context)?;
+        let mut context = options.context.clone();
+        if let Some(events) = options.events {
+            let ring = events.ring;
+            if ring == 0 || ring >= context.rings {
+                let rings = context.rings;
+                return Err(Error::NoRing {
+                    ring: ring.into(),
+                    rings,
+                });
+            }
+            context.polled_rings |= 1_u64.checked_shl(ring.into()).unwrap_or(0);
+        }
+        let context = Context::new(node, &context)?;
         let status = StatusOptions {
             ring: 0,
             tag: 0,
             ..options.status
         };
-        Ok(Self {
+        let mut session = Self {
             status: StatusBlob::new(&context, &status)?,
             context,
+            events: None,
             timeout: options.status.timeout,
-            cookies: Cookies::default(),
-            last_tag: 0,
+            cookies: Numbers::default(),
+            timelines: Numbers::default(),
+            event_numbers: Numbers::default(),
             results: Results::default(),
-        })
+        };
+        if let Some(options) = &options.events {
+            session.open_events(options)?;
+        }
+        Ok(session)
     }
 
     /// The context.
@@ -138,7 +167,7 @@ impl Session {
 
     /// Status records that were overwritten before they were read.
     pub fn lost(&self) -> u64 {
-        self.results.lost
+        self.results.lost()
     }
 
     /// Makes a blob, see [`Context::create_blob`]. The host knows it once [`Session::settle`], or
@@ -177,103 +206,20 @@ impl Session {
         self.cookies.next()
     }
 
+    /// A name for a timeline that this session has not used.
+    pub fn timeline(&mut self) -> Timeline {
+        self.timelines.next()
+    }
+
+    /// A number for an event that this session has not used.
+    pub fn event_number(&mut self) -> EventNumber {
+        self.event_numbers.next()
+    }
+
     /// A tag whose record the session keeps, for a submission of one's own: see
     /// [`Session::result`].
     pub fn tag(&mut self) -> u32 {
-        loop {
-            self.last_tag = self.last_tag.wrapping_add(1);
-            // 0 is STATUS's.
-            if self.last_tag != 0 && self.results.expect(self.last_tag) {
-                return self.last_tag;
-            }
-        }
-    }
-
-    /// EXPORT: a fence that signals when nobody writes the buffer any more (`READ`), or nobody uses
-    /// it at all (`WRITE`), as it stands when the device takes the command up. The host's sync_file
-    /// keeps the name [`Pending::cookie`] until [`Session::drop_cookie`].
-    ///
-    /// # Errors
-    /// Those of [`Context::submit`]. The device's own come with [`Session::finish`].
-    pub fn export(&mut self, blob: &Blob, access: Access) -> Result<Pending> {
-        self.export_with(blob, access, ExportOptions::default())
-    }
-
-    /// EXPORT, its fence on the guest's own dma-buf of the buffer too.
-    ///
-    /// # Errors
-    /// As [`Session::export`].
-    pub fn export_onto(&mut self, blob: &Blob, access: Access) -> Result<Pending> {
-        let options = ExportOptions {
-            onto_buffer: true,
-            ..ExportOptions::default()
-        };
-        self.export_with(blob, access, options)
-    }
-
-    /// EXPORT, its fence wherever it is wanted.
-    ///
-    /// # Errors
-    /// As [`Session::export`].
-    pub fn export_with(
-        &mut self,
-        blob: &Blob,
-        access: Access,
-        options: ExportOptions<'_>,
-    ) -> Result<Pending> {
-        let ring = options.ring.unwrap_or_else(|| self.ring_of(blob));
-        let (cookie, tag) = (self.cookie(), self.tag());
-        let mut submission = Submission::on_ring(ring).export(blob, access, cookie, tag);
-        if options.onto_buffer {
-            submission = submission.fence_on(blob);
-        }
-        if let Some((syncobj, point)) = options.syncobj {
-            submission = submission.out_syncobj(syncobj, point);
-        }
-        self.start(submission, OpCode::Export, ring, tag, Some(cookie))
-    }
-
-    /// WAIT: a fence that signals when the cookie does.
-    ///
-    /// # Errors
-    /// Those of [`Context::submit`].
-    pub fn wait(&mut self, cookie: Cookie) -> Result<Pending> {
-        let ring = self.waiting_ring(cookie.get());
-        let tag = self.tag();
-        let submission = Submission::on_ring(ring).wait(cookie, tag);
-        self.start(submission, OpCode::Wait, ring, tag, Some(cookie))
-    }
-
-    /// IMPORT: users of the buffer on the host wait for the cookie from now on. Returns when the
-    /// device has done it.
-    ///
-    /// # Errors
-    /// [`Error::Refused`], [`Error::Timeout`], and those of [`Context::submit`].
-    pub fn import(&mut self, blob: &Blob, access: Access, cookie: Cookie) -> Result<Record> {
-        let tag = self.tag();
-        let submission = Submission::on_ring(0).import(blob, access, cookie, tag);
-        self.at_once(submission, OpCode::Import, tag)
-    }
-
-    /// MERGE: a cookie that signals when both have. Returns when the device has made it.
-    ///
-    /// # Errors
-    /// As [`Session::import`].
-    pub fn merge(&mut self, first: Cookie, second: Cookie) -> Result<Cookie> {
-        let (cookie, tag) = (self.cookie(), self.tag());
-        let submission = Submission::on_ring(0).merge(first, second, cookie, tag);
-        self.at_once(submission, OpCode::Merge, tag)?;
-        Ok(cookie)
-    }
-
-    /// DROP: the device forgets the cookie.
-    ///
-    /// # Errors
-    /// As [`Session::import`].
-    pub fn drop_cookie(&mut self, cookie: Cookie) -> Result<Record> {
-        let tag = self.tag();
-        let submission = Submission::on_ring(0).drop_cookie(cookie, tag);
-        self.at_once(submission, OpCode::Drop, tag)
+        self.results.tag()
     }
 
     /// A submission of one's own. Tags from [`Session::tag`] have their records kept.
@@ -307,33 +253,40 @@ impl Session {
     /// [`Error::NoRecord`]: the tag is not from [`Session::tag`], its record was taken already, the
     /// fence has not signalled, or the record was lost.
     pub fn result(&mut self, tag: u32) -> Result<Record> {
-        while let Some(report) = self.status.read()? {
-            self.results.put(report);
-        }
+        self.read_status()?;
         self.results.take(tag).ok_or(Error::NoRecord {
             tag,
-            lost: self.results.lost,
+            lost: self.results.lost(),
         })
     }
 
-    fn start(
+    fn read_status(&mut self) -> Result<()> {
+        while let Some(report) = self.status.read()? {
+            self.results.put(report);
+        }
+        Ok(())
+    }
+
+    /// Submits one operation, whose tag is `tag`, with an out-fence.
+    pub(crate) fn start(
         &mut self,
         submission: Submission<'_>,
-        op: OpCode,
-        ring: u8,
-        tag: u32,
+        (op, ring, tag): (OpCode, u8, u32),
         cookie: Option<Cookie>,
     ) -> Result<Pending> {
-        let submitted = self.context.submit(&submission.out_fence());
-        match submitted.map(|submitted| submitted.fence) {
-            Ok(Some(fence)) => Ok(Pending {
+        match self.context.submit(&submission.out_fence()) {
+            Ok(Submitted {
+                fence: Some(fence),
+                place,
+            }) => Ok(Pending {
                 fence,
                 op,
                 tag,
                 ring,
                 cookie,
+                place,
             }),
-            Ok(None) => Err(Error::NoFence),
+            Ok(_) => Err(Error::NoFence),
             Err(error) => {
                 self.results.forget(tag);
                 Err(error)
@@ -341,127 +294,70 @@ impl Session {
         }
     }
 
-    fn at_once(&mut self, submission: Submission<'_>, op: OpCode, tag: u32) -> Result<Record> {
-        let pending = self.start(submission, op, 0, tag, None)?;
+    /// Does what does not wait.
+    fn at_once(&mut self, op: &Op) -> Result<Record> {
+        let tag = self.tag();
+        let submission = Submission::on_ring(0).op(op, tag);
+        self.submit_at_once(submission, op.code(), tag)
+    }
+
+    /// The same with a submission on ring 0.
+    fn submit_at_once(
+        &mut self,
+        submission: Submission<'_>,
+        op: OpCode,
+        tag: u32,
+    ) -> Result<Record> {
+        let pending = self.start(submission, (op, 0, tag), None)?;
         self.finish(&pending, Some(self.timeout))
     }
 
-    /// One of the rings beside 0, always the same for the same number.
+    /// One of the rings beside 0 and the event ring's, always the same for the same number.
     fn waiting_ring(&self, number: u64) -> u8 {
-        let others = u64::from(self.context.rings()).saturating_sub(1);
-        let ring = number
-            .checked_rem(others)
-            .map_or(0, |ring| ring.saturating_add(1));
-        u8::try_from(ring).unwrap_or(0)
+        let rings = self.waiting_rings();
+        let [ring] = chosen(&rings, number);
+        ring
+    }
+
+    /// Two of them, for fences of two kinds.
+    pub(crate) fn two_rings_of(&self, blob: &Blob) -> [u8; 2] {
+        chosen(&self.waiting_rings(), blob.resource_id().into())
+    }
+
+    fn waiting_rings(&self) -> Vec<u8> {
+        let events = self.events.as_ref().map(EventRing::ring);
+        let rings = 1..self.context.rings();
+        rings.filter(|ring| Some(*ring) != events).collect()
     }
 }
 
-fn checked(record: Record, op: OpCode) -> Result<Record> {
+/// Of these rings, N that stand together, for `number`; ring 0 where there are not so many.
+fn chosen<const N: usize>(rings: &[u8], number: u64) -> [u8; N] {
+    let (groups, _) = rings.as_chunks::<N>();
+    let nth = number.checked_rem(wide(groups.len())).unwrap_or(0);
+    let nth = usize::try_from(nth).unwrap_or(0);
+    groups.get(nth).copied().unwrap_or([0; N])
+}
+
+/// An errno in the record as an error.
+pub(crate) fn checked(record: Record, op: OpCode) -> Result<Record> {
     match record.errno {
         0 => Ok(record),
         errno => Err(Error::Refused { op, errno }),
     }
 }
 
-/// Records of operations that somebody may ask for.
-#[derive(Debug, Default)]
-struct Results {
-    /// By tag; `None` until the record has come.
-    kept: BTreeMap<u32, Option<Record>>,
-    lost: u64,
-}
-
-impl Results {
-    /// Keeps the record of this tag when it comes. False if the tag is in use.
-    fn expect(&mut self, tag: u32) -> bool {
-        if self.kept.contains_key(&tag) {
-            return false;
-        }
-        // Tags go up, so the first is the one that nobody has asked for the longest.
-        if self.kept.len() >= MOST_KEPT {
-            self.kept.pop_first();
-        }
-        self.kept.insert(tag, None);
-        true
-    }
-
-    fn put(&mut self, report: Report) {
-        match report {
-            Report::Record(record) => {
-                if let Some(place) = self.kept.get_mut(&record.tag) {
-                    *place = Some(record);
-                }
-            }
-            Report::Lost { count } => self.lost = self.lost.saturating_add(count),
-        }
-    }
-
-    fn take(&mut self, tag: u32) -> Option<Record> {
-        let record = self.kept.get(&tag).copied().flatten();
-        if record.is_some() {
-            self.kept.remove(&tag);
-        }
-        record
-    }
-
-    fn forget(&mut self, tag: u32) {
-        self.kept.remove(&tag);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use stile_wire::sync::StatusRecord;
-    use zerocopy::FromZeros;
-
     use super::*;
 
-    fn report(seq: u64, tag: u32) -> Report {
-        let mut record = StatusRecord::new_zeroed();
-        (record.seq, record.tag) = (seq.into(), tag.into());
-        Report::Record(Record::from(&record))
-    }
-
     #[test]
-    fn a_result_is_there_once_and_only_for_those_who_expect_it() {
-        let mut results = Results::default();
-        assert!(results.expect(7));
-        assert!(!results.expect(7), "the tag is in use");
-        results.put(report(1, 6));
-        assert_eq!(results.take(6), None);
-        assert_eq!(results.take(7), None, "it has not come yet");
-        results.put(report(2, 7));
-        assert_eq!(results.take(7).map(|record| record.seq), Some(2));
-        assert_eq!(results.take(7), None);
-        assert!(results.expect(7), "the tag is free again");
-    }
-
-    #[test]
-    fn losses_add_up() {
-        let mut results = Results::default();
-        results.put(Report::Lost { count: 2 });
-        results.put(Report::Lost { count: u64::MAX });
-        assert_eq!(results.lost, u64::MAX);
-    }
-
-    #[test]
-    fn results_that_nobody_asks_for_do_not_pile_up() {
-        let mut results = Results::default();
-        let last = u32::try_from(MOST_KEPT).unwrap().saturating_mul(2);
-        for tag in 1..=last {
-            assert!(results.expect(tag));
-            results.put(report(tag.into(), tag));
-        }
-        assert_eq!(results.kept.len(), MOST_KEPT);
-        assert_eq!(results.take(1), None);
-        assert!(results.take(last).is_some());
-    }
-
-    #[test]
-    fn cookies_begin_at_one_and_go_up() {
-        let mut cookies = Cookies::default();
-        let first: Vec<_> = (0..3).map(|_| cookies.next().get()).collect();
-        assert_eq!(first, [1, 2, 3]);
-        assert_eq!(Cookie::new(0), None);
+    fn rings_are_chosen_in_turn() {
+        let one = |rings: &[u8]| -> Vec<_> { (0..6).map(|n| chosen::<1>(rings, n)[0]).collect() };
+        assert_eq!(one(&[1, 2, 4]), [1, 2, 4, 1, 2, 4]);
+        assert_eq!(one(&[]), [0; 6]);
+        let two = |rings: &[u8]| -> Vec<_> { (0..3).map(|n| chosen::<2>(rings, n)).collect() };
+        assert_eq!(two(&[1, 2, 3, 5, 6]), [[1, 2], [3, 5], [1, 2]]);
+        assert_eq!(two(&[1]), [[0, 0]; 3], "there are not two");
     }
 }

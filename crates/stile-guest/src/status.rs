@@ -8,18 +8,27 @@ use stile_wire::sync::OpCode;
 use crate::blob::{Blob, BlobOptions};
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::reader::{Reader, Record, Report, Words};
+use crate::reader::{Reader, Record, Records, Report, StatusRecords};
 use crate::submission::Submission;
 
-impl Words for Mapping {
-    fn load(&self, offset: u64) -> Result<u64> {
-        // An offset that does not fit is outside of every mapping.
-        Ok(self.load_u64(usize::try_from(offset).unwrap_or(usize::MAX))?)
-    }
-}
-
-/// Most and least bytes of a status blob (`docs/spec/stile-sync.md`, "STATUS").
+/// Least and most bytes of a status blob or an event ring (`docs/spec/stile-sync.md`, "STATUS" and
+/// "EVENTS").
 const BYTES: std::ops::RangeInclusive<u64> = 128..=65536;
+
+/// Memory for records, of a size that the device takes.
+pub(crate) fn record_memory<R: Records>(
+    context: &Context,
+    options: &BlobOptions,
+) -> Result<(Blob, Mapping)> {
+    let bytes = options.size;
+    if !BYTES.contains(&bytes) {
+        let what = R::WHAT;
+        return Err(Error::Size { what, bytes });
+    }
+    let blob = context.create_blob(options)?;
+    let memory = blob.map()?;
+    Ok((blob, memory))
+}
 
 /// How a status blob is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +65,7 @@ impl Default for StatusOptions {
 pub struct StatusBlob {
     blob: Blob,
     memory: Mapping,
-    reader: Reader,
+    reader: Reader<StatusRecords>,
     bytes: u64,
 }
 
@@ -65,16 +74,12 @@ impl StatusBlob {
     /// of the STATUS operation itself has been read then.
     ///
     /// # Errors
-    /// [`Error::StatusSize`]; [`Error::Timeout`]; [`Error::StatusHeader`] where the device has not
+    /// [`Error::Size`]; [`Error::Timeout`]; [`Error::Header`] where the device has not
     /// written its header, which is how a refusal shows when there is no place yet to tell it in;
     /// [`Error::Refused`]; or what making and mapping the blob gives.
     pub fn new(context: &Context, options: &StatusOptions) -> Result<Self> {
         let bytes = options.blob.size;
-        if !BYTES.contains(&bytes) {
-            return Err(Error::StatusSize { bytes });
-        }
-        let blob = context.create_blob(&options.blob)?;
-        let memory = blob.map()?;
+        let (blob, memory) = record_memory::<StatusRecords>(context, &options.blob)?;
         let submission = Submission::on_ring(options.ring)
             .status(&blob, 0, bytes, options.tag)
             .out_fence();
@@ -109,7 +114,7 @@ impl StatusBlob {
     /// waits.
     ///
     /// # Errors
-    /// [`Error::StatusWentBack`].
+    /// [`Error::WentBack`].
     pub fn read(&mut self) -> Result<Option<Report>> {
         self.reader.next(&self.memory)
     }

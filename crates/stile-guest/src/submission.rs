@@ -1,16 +1,16 @@
 //! Submissions: operations in one `SUBMIT_3D`, and the fence that waits for them.
 
+mod operations;
+
 use std::borrow::Cow;
 
 use stile_host::SyncFile;
-use stile_wire::sync::{
-    self, Access, encode_drop, encode_export, encode_import, encode_merge, encode_status,
-    encode_wait,
-};
+use stile_wire::sync::{Capset, Op, OpCode};
 
 use crate::blob::Blob;
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::order::Place;
 use crate::syncobj::OutSyncobj;
 use crate::sys::{self, ExecBuffer, ExecSyncobj};
 
@@ -32,8 +32,9 @@ impl From<&Blob> for ResourceId {
 /// # The fence
 /// A submission has one where something asks for it: [`Submission::out_fence`],
 /// [`Submission::out_syncobj`], [`Submission::fence_on`], or a polled ring. It signals when every
-/// EXPORT and WAIT in it has ended, and after the fences of earlier submissions on the same ring.
-/// It always signals with success; errors stand in the status blob.
+/// EXPORT, WAIT, POLL, CPU_BEGIN, CPU_END and EVENT_WAIT in it has ended, and after the fences of
+/// earlier submissions on the same ring. It always signals with success; errors stand in the status
+/// blob.
 ///
 /// Without a fence there is no ring either: the driver tells the device of both or of neither.
 ///
@@ -42,9 +43,9 @@ impl From<&Blob> for ResourceId {
 /// itself has made is waited for by cookie, with [`Submission::wait`].
 ///
 /// # Errors of [`Context::submit`]
-/// [`Error::NoRing`], [`Error::SubmissionTooLong`] (both checked here, since the kernel does not
-/// tell what the device says to a payload that it drops), [`Error::OtherContext`], or
-/// [`Error::Kernel`]: `ENOMEM`, `EMFILE`, `ENOSYS` without 3D.
+/// [`Error::NotOffered`], [`Error::NoRing`], [`Error::SubmissionTooLong`] (all checked here, before
+/// anything is sent), [`Error::OtherContext`], or [`Error::Kernel`]: `ENOMEM`, `EMFILE`, `ENOSYS`
+/// without 3D.
 #[derive(Clone, Debug)]
 pub struct Submission<'a> {
     ring: Option<u32>,
@@ -55,6 +56,8 @@ pub struct Submission<'a> {
     /// Where in the payload a header has the submission's ring.
     ring_bytes: Vec<usize>,
     operations: usize,
+    /// The bits of the operations in it, as the capset's mask has them.
+    mask: u64,
     fence_on: Vec<&'a Blob>,
     out_syncobjs: Vec<(&'a OutSyncobj, u64)>,
     out_fence: bool,
@@ -67,6 +70,8 @@ pub struct Submitted {
     /// The out-fence, where [`Submission::out_fence`] asked for it. It polls readable once it has
     /// signalled.
     pub fence: Option<SyncFile>,
+    /// Where it stands among the others of its ring.
+    pub(crate) place: Option<Place>,
 }
 
 impl<'a> Submission<'a> {
@@ -89,6 +94,7 @@ impl<'a> Submission<'a> {
             payload: Vec::new(),
             ring_bytes: Vec::new(),
             operations: 0,
+            mask: 0,
             fence_on: Vec::new(),
             out_syncobjs: Vec::new(),
             out_fence: false,
@@ -96,69 +102,17 @@ impl<'a> Submission<'a> {
         }
     }
 
-    /// EXPORT: the fence waits for what is on the buffer now, and `cookie` names it (0: nothing
-    /// does).
+    /// Any operation, as `docs/spec/stile-sync.md` has it. The methods named after the operations
+    /// are easier to read.
     #[must_use]
-    pub fn export(
-        self,
-        resource: impl Into<ResourceId>,
-        access: Access,
-        cookie: impl Into<u64>,
-        tag: u32,
-    ) -> Self {
-        let ResourceId(resource) = resource.into();
-        let ring = self.header_ring;
-        self.operation(&encode_export(ring, tag, resource, access, cookie.into()))
-    }
-
-    /// IMPORT: the fences of `cookie` go on the buffer.
-    #[must_use]
-    pub fn import(
-        self,
-        resource: impl Into<ResourceId>,
-        access: Access,
-        cookie: impl Into<u64>,
-        tag: u32,
-    ) -> Self {
-        let ResourceId(resource) = resource.into();
-        let ring = self.header_ring;
-        self.operation(&encode_import(ring, tag, resource, access, cookie.into()))
-    }
-
-    /// MERGE: `cookie` names what signals when `first` and `second` have.
-    #[must_use]
-    pub fn merge(
-        self,
-        first: impl Into<u64>,
-        second: impl Into<u64>,
-        cookie: impl Into<u64>,
-        tag: u32,
-    ) -> Self {
-        let ring = self.header_ring;
-        let (first, second) = (first.into(), second.into());
-        self.operation(&encode_merge(ring, tag, first, second, cookie.into()))
-    }
-
-    /// WAIT: the fence waits for `cookie`.
-    #[must_use]
-    pub fn wait(self, cookie: impl Into<u64>, tag: u32) -> Self {
-        let ring = self.header_ring;
-        self.operation(&encode_wait(ring, tag, cookie.into()))
-    }
-
-    /// DROP: `cookie` is forgotten; what waits for it goes on.
-    #[must_use]
-    pub fn drop_cookie(self, cookie: impl Into<u64>, tag: u32) -> Self {
-        let ring = self.header_ring;
-        self.operation(&encode_drop(ring, tag, cookie.into()))
-    }
-
-    /// STATUS: records go to `size` bytes from `offset` on of the resource.
-    #[must_use]
-    pub fn status(self, resource: impl Into<ResourceId>, offset: u64, size: u64, tag: u32) -> Self {
-        let ResourceId(resource) = resource.into();
-        let ring = self.header_ring;
-        self.operation(&encode_status(ring, tag, resource, offset, size))
+    pub fn op(mut self, op: &Op, tag: u32) -> Self {
+        if !self.any_header_ring {
+            // The second byte of `docs/spec/stile-sync.md`'s header.
+            self.ring_bytes.push(self.payload.len().saturating_add(1));
+        }
+        self.mask |= op.code().bit();
+        let bytes = op.encode(self.header_ring, tag);
+        self.raw_payload(&bytes)
     }
 
     /// Any bytes, for those who test the device. They count as one operation.
@@ -185,8 +139,8 @@ impl<'a> Submission<'a> {
         self
     }
 
-    /// Leaves the checks of ring and length to the kernel and the device. Of a payload that the
-    /// device drops whole, the guest hears nothing: the fence signals, no record is written.
+    /// Leaves the checks of operations, ring and length to the kernel and the device. Of a payload
+    /// that the device drops whole, the guest hears nothing: the fence signals, no record is written.
     #[must_use]
     pub fn unchecked(mut self) -> Self {
         self.unchecked = true;
@@ -221,14 +175,6 @@ impl<'a> Submission<'a> {
         &self.payload
     }
 
-    fn operation(mut self, bytes: &[u8]) -> Self {
-        if !self.any_header_ring {
-            // The second byte of `docs/spec/stile-sync.md`'s header.
-            self.ring_bytes.push(self.payload.len().saturating_add(1));
-        }
-        self.raw_payload(bytes)
-    }
-
     /// The payload with the ring that the driver tells the device.
     fn sent_payload(&self, polled_rings: u64) -> Cow<'_, [u8]> {
         let bit = self.ring.and_then(|ring| 1_u64.checked_shl(ring));
@@ -248,7 +194,11 @@ impl<'a> Submission<'a> {
         Cow::Owned(payload)
     }
 
-    fn check(&self, rings: u8, capset: &sync::Capset) -> Result<()> {
+    fn check(&self, rings: u8, capset: &Capset) -> Result<()> {
+        let lacking = self.mask & !capset.operations.get();
+        if let Some(op) = OpCode::ALL.into_iter().find(|op| op.bit() & lacking != 0) {
+            return Err(Error::NotOffered { op });
+        }
         if let Some(ring) = self.ring.filter(|ring| *ring >= rings.into()) {
             return Err(Error::NoRing { ring, rings });
         }
@@ -299,128 +249,13 @@ impl<'a> Submission<'a> {
             out_syncobjs: &syncobjs.collect::<Vec<_>>(),
             out_fence: self.out_fence,
         };
-        let fence = sys::execbuffer(context, exec).map_err(Error::kernel("VIRTGPU_EXECBUFFER"))?;
-        let fence = fence.map(SyncFile::from_fd).transpose()?;
-        Ok(Submitted { fence })
+        let begun = self.ring.and_then(|ring| context.order().begin(ring));
+        let fence = sys::execbuffer(context, exec).map_err(Error::kernel("VIRTGPU_EXECBUFFER"));
+        let place = begun.map(|begun| context.order().end(begun));
+        let fence = fence?.map(SyncFile::from_fd).transpose()?;
+        Ok(Submitted { fence, place })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use stile_wire::sync::{Capset, Op, Steps};
-    use zerocopy::FromZeros;
-
-    use super::*;
-    use crate::Cookie;
-
-    fn limits(max_bytes: u32, max_operations: u32) -> Capset {
-        let mut capset = Capset::new_zeroed();
-        capset.max_submit_bytes = max_bytes.into();
-        capset.max_operations = max_operations.into();
-        capset
-    }
-
-    #[test]
-    fn the_device_decodes_what_was_asked_for_in_its_order() {
-        let cookie = Cookie::new(7).unwrap();
-        let submission = Submission::on_ring(5)
-            .export(ResourceId(3), Access::READ, cookie, 1)
-            .import(ResourceId(4), Access::WRITE, cookie, 2)
-            .merge(cookie, cookie, 8_u64, 3)
-            .wait(8_u64, 4)
-            .drop_cookie(8_u64, 5)
-            .status(ResourceId(9), 64, 4096, 6);
-        let steps: Vec<_> = Steps::new(submission.payload())
-            .map(|step| step.unwrap())
-            .collect();
-        let ops: Vec<_> = steps.iter().map(|step| step.op.unwrap()).collect();
-        let (resource_id, access) = (3, Access::READ);
-        let expected = [
-            Op::Export {
-                resource_id,
-                access,
-                cookie: 7,
-            },
-            Op::Import {
-                resource_id: 4,
-                access: Access::WRITE,
-                cookie: 7,
-            },
-            Op::Merge {
-                first: 7,
-                second: 7,
-                cookie: 8,
-            },
-            Op::Wait { cookie: 8 },
-            Op::Drop { cookie: 8 },
-            Op::Status {
-                resource_id: 9,
-                offset: 64,
-                size: 4096,
-            },
-        ];
-        assert_eq!(ops, expected);
-        assert!((1..).zip(&steps).all(|(tag, step)| step.tag == tag));
-        assert!(steps.iter().all(|step| step.ring_idx == 5));
-    }
-
-    #[test]
-    fn a_submission_without_a_ring_has_ring_0_in_its_headers() {
-        let submission = Submission::global().wait(1_u64, 0);
-        let step = Steps::new(submission.payload()).next().unwrap().unwrap();
-        assert_eq!((submission.ring, step.ring_idx), (None, 0));
-    }
-
-    #[test]
-    fn another_ring_can_stand_in_the_header_for_those_who_test_the_device() {
-        let submission = Submission::on_ring(1)
-            .wait(1_u64, 0)
-            .header_ring(2)
-            .wait(1_u64, 0);
-        let rings: Vec<_> = Steps::new(submission.payload())
-            .map(|step| step.unwrap().ring_idx)
-            .collect();
-        assert_eq!((submission.ring, rings), (Some(1), vec![1, 2]));
-    }
-
-    #[test]
-    fn without_a_fence_the_device_hears_of_no_ring_and_the_headers_say_so() {
-        let rings = |submission: &Submission<'_>, polled: u64| -> Vec<_> {
-            let payload = submission.sent_payload(polled);
-            Steps::new(&payload)
-                .map(|step| step.unwrap().ring_idx)
-                .collect()
-        };
-        let two = Submission::on_ring(5)
-            .wait(1_u64, 0)
-            .header_ring(7)
-            .wait(1_u64, 0);
-        assert_eq!(rings(&two, 0), [0, 7]);
-        assert_eq!(rings(&two, 1 << 5), [5, 7], "a polled ring has fences");
-        assert_eq!(rings(&two.out_fence(), 0), [5, 7]);
-    }
-
-    #[test]
-    fn what_the_device_would_drop_whole_is_refused_here() {
-        let two = Submission::on_ring(0).wait(1_u64, 0).wait(1_u64, 0);
-        assert_eq!(two.check(1, &limits(32, 2)), Ok(()));
-        for limits in [limits(31, 2), limits(32, 1)] {
-            let error = two.check(1, &limits).unwrap_err();
-            assert!(matches!(error, Error::SubmissionTooLong { .. }), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_ring_that_the_context_lacks_is_refused_here() {
-        let limits = limits(64, 4);
-        assert_eq!(Submission::on_ring(7).check(8, &limits), Ok(()));
-        assert_eq!(Submission::global().check(1, &limits), Ok(()));
-        for (submission, ring) in [
-            (Submission::on_ring(8), 8),
-            (Submission::global().raw_ring(0xffff_ffff), 0xffff_ffff),
-        ] {
-            let error = Error::NoRing { ring, rings: 8 };
-            assert_eq!(submission.check(8, &limits), Err(error));
-        }
-    }
-}
+mod tests;

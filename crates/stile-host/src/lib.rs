@@ -65,7 +65,7 @@ pub use dma_heap::DmaHeap;
 pub use drm::{DrmNode, NodeKind, drm_nodes};
 pub use error::{Error, Result};
 pub use mapping::{Mapping, raise_u64};
-pub use poll::poll_many;
+pub use poll::{poll_many, wait_readable};
 pub use rustix::io::Errno;
 pub use sync_file::{FenceInfo, Outcome, Status, SyncFile};
 pub use syncobj::{PointEvent, Syncobj, SyncobjNode};

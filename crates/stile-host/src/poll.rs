@@ -37,6 +37,18 @@ pub fn poll_many(fds: &[BorrowedFd<'_>], ready: &mut Vec<bool>) -> Result<usize>
     Ok(count)
 }
 
+/// Waits until `fd` is readable (`POLLIN`), at most `timeout`; `None` waits for ever. Says whether it
+/// is.
+///
+/// **It blocks**; it is for tests and simple programs. A reactor watches the descriptor.
+///
+/// # Errors
+///
+/// [`Error::Syscall`].
+pub fn wait_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> Result<bool> {
+    poll_one(fd, PollFlags::IN, timeout)
+}
+
 /// Waits until `fd` has one of `events`, or `timeout` is over; `None` waits for ever. Says whether
 /// it has.
 pub(crate) fn poll_one(

@@ -103,7 +103,7 @@ impl Words for Device {
 
 /// Reads one report, and checks it against what came before: no record torn, none twice, none
 /// skipped without being counted.
-fn read_checked(reader: &mut Reader, device: &Device, reached: &mut u64) -> bool {
+fn read_checked(reader: &mut Reader<StatusRecords>, device: &Device, reached: &mut u64) -> bool {
     match reader.next(device).unwrap() {
         Some(Report::Record(record)) => {
             *reached += 1;
@@ -134,7 +134,7 @@ proptest! {
     ) {
         let size = STATUS_HEADER_BYTES + RECORD_BYTES * records_that_fit;
         let device = Device::new(size, records, schedule);
-        let mut reader = Reader::new(size);
+        let mut reader = Reader::<StatusRecords>::new(size);
         reader.check_header(&device).unwrap();
         let mut reached = 0;
         while device.schedule.borrow().len() > 0 {
@@ -153,7 +153,7 @@ proptest! {
     ) {
         let size = STATUS_HEADER_BYTES + RECORD_BYTES * records_that_fit;
         let device = Device::new(size, bursts.iter().sum(), Vec::new());
-        let mut reader = Reader::new(size);
+        let mut reader = Reader::<StatusRecords>::new(size);
         let mut written = 0;
         for burst in bursts {
             for _ in 0..burst * Device::STEPS_OF_A_RECORD {
@@ -180,7 +180,7 @@ proptest! {
             }
         }
         let memory = Fixed(words);
-        let mut reader = Reader::new(192);
+        let mut reader = Reader::<StatusRecords>::new(192);
         let _ = reader.check_header(&memory);
         let mut last = reader.next;
         for _ in 0..100 {
@@ -205,14 +205,14 @@ fn header_only(magic: u32, version: u64, capacity: u64) -> Device {
 
 #[test]
 fn a_header_that_is_not_the_devices_is_refused() {
-    let reader = Reader::new(STATUS_HEADER_BYTES + 2 * RECORD_BYTES);
+    let reader = Reader::<StatusRecords>::new(STATUS_HEADER_BYTES + 2 * RECORD_BYTES);
     reader
         .check_header(&header_only(STATUS_MAGIC, 1, 2))
         .unwrap();
     for (magic, version, capacity) in [(0, 0, 0), (STATUS_MAGIC, 2, 2), (STATUS_MAGIC, 1, 3)] {
         let device = header_only(magic, version, capacity);
         let error = reader.check_header(&device).unwrap_err();
-        assert!(matches!(error, Error::StatusHeader { .. }), "{error}");
+        assert!(matches!(error, Error::Header { .. }), "{error}");
     }
 }
 
@@ -220,12 +220,16 @@ fn a_header_that_is_not_the_devices_is_refused() {
 fn a_head_that_goes_back_is_an_error() {
     let device = Device::new(STATUS_HEADER_BYTES + 2 * RECORD_BYTES, 2, Vec::new());
     device.finish();
-    let mut reader = Reader::new(STATUS_HEADER_BYTES + 2 * RECORD_BYTES);
+    let mut reader = Reader::<StatusRecords>::new(STATUS_HEADER_BYTES + 2 * RECORD_BYTES);
     while reader.next(&device).unwrap().is_some() {}
     device.words.borrow_mut()[2] = 1;
     assert_eq!(
         reader.next(&device),
-        Err(Error::StatusWentBack { seen: 2, head: 1 })
+        Err(Error::WentBack {
+            what: "status blob",
+            seen: 2,
+            head: 1
+        })
     );
 }
 
@@ -233,7 +237,7 @@ fn a_head_that_goes_back_is_an_error() {
 fn a_record_that_is_being_overwritten_is_lost_and_the_reader_goes_on() {
     let size = STATUS_HEADER_BYTES + 2 * RECORD_BYTES;
     let device = Device::new(size, 4, Vec::new());
-    let mut reader = Reader::new(size);
+    let mut reader = Reader::<StatusRecords>::new(size);
     // Two records whole, and of the third, which takes the place of the first, only the beginning.
     for _ in 0..2 * Device::STEPS_OF_A_RECORD + 3 {
         device.step();
@@ -272,7 +276,7 @@ fn a_device_on_another_thread_never_shows_a_torn_record() {
             writer[2].store(seq, Ordering::Release);
         }
     });
-    let (shared, mut reader, mut reached) = (Shared(memory), Reader::new(size), 0);
+    let (shared, mut reader, mut reached) = (Shared(memory), Reader::<StatusRecords>::new(size), 0);
     while reached < RECORDS {
         match reader.next(&shared).unwrap() {
             Some(Report::Record(record)) => {

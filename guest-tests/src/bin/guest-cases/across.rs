@@ -10,7 +10,7 @@ use guest_tests::outcome::Outcome;
 use guest_tests::part;
 use guest_tests::payload::Case;
 use stile_guest::{
-    Access, Blob, BlobOptions, BlobUse, ExportOptions, Pending, RecordFlags, StatusOptions,
+    Access, Blob, BlobOptions, BlobUse, FenceOptions, Pending, RecordFlags, StatusOptions,
 };
 
 use crate::stage::{Guest, PAGE, PATIENCE, Result};
@@ -72,9 +72,9 @@ impl Busy {
             }
         }
         for (ring, buffer) in (1..64).zip(buffers.iter().cycle()) {
-            let options = ExportOptions {
+            let options = FenceOptions {
                 ring: Some(ring),
-                ..ExportOptions::default()
+                ..FenceOptions::default()
             };
             exports.push(guest.session.export_with(buffer, Access::READ, options)?);
         }
@@ -196,9 +196,9 @@ fn the_deadline_answers() -> Outcome {
     assert!(!host.idle(Use::Read)?, "the host's fence has signalled");
 
     // The device goes on, on the same ring, too; and the cookie is still what it was.
-    let options = ExportOptions {
+    let options = FenceOptions {
         ring: Some(exported.ring()),
-        ..ExportOptions::default()
+        ..FenceOptions::default()
     };
     let idle = guest.session.export_with(&other, Access::WRITE, options)?;
     guest.at_once(&idle)?;
@@ -221,9 +221,9 @@ fn the_deadline_keeps_order() -> Outcome {
     let gpu = Gpu::in_guest()?;
     let mut guest = Guest::new(&gpu)?;
     let (stuck, done) = (guest.buffer()?, guest.buffer()?);
-    let on_ring = ExportOptions {
+    let on_ring = FenceOptions {
         ring: Some(7),
-        ..ExportOptions::default()
+        ..FenceOptions::default()
     };
     let _stuck = gpu.take(stuck.resource_id())?.begin_by_driver(Use::Write)?;
     let fence = gpu.take(done.resource_id())?.begin_by_driver(Use::Write)?;

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use guest_tests::gpu::{Call, Clock, Fence, Gpu, HostBuffer, How, Times, Use, now_ns};
-use stile_guest::{Access, Blob, BlobOptions, ExportOptions, Pending, Session};
+use stile_guest::{Access, Blob, BlobOptions, FenceOptions, Pending, Session};
 
 use crate::tell::{Line, Teller};
 
@@ -211,9 +211,9 @@ impl<'a> Player<'a> {
             ring,
             work: &work,
         })?;
-        let options = ExportOptions {
+        let options = FenceOptions {
             ring: Some(ring),
-            ..ExportOptions::default()
+            ..FenceOptions::default()
         };
         let pending = self.session.export_with(&blob, job.guest, options)?;
         teller.tell(&Line::Crossed { name })?;

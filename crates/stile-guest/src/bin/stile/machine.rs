@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use stile_guest::{
-    Access, Blob, BlobMemory, BlobOptions, Cookie, DmaBuf, DmaBufAccess, Error, ExportOptions,
+    Access, Blob, BlobMemory, BlobOptions, Cookie, DmaBuf, DmaBufAccess, Error, FenceOptions,
     OpCode, Pending, Record, RecordFlags, Session, SessionOptions,
 };
 
@@ -102,9 +102,9 @@ impl Machine {
         onto_buffer: bool,
     ) -> Result<(), Failure> {
         let blob = self.buffers.get(buffer).ok_or_else(|| no_buffer(buffer))?;
-        let options = ExportOptions {
+        let options = FenceOptions {
             onto_buffer,
-            ..ExportOptions::default()
+            ..FenceOptions::default()
         };
         let begun = Instant::now();
         let pending = self.session.export_with(blob, access, options)?;

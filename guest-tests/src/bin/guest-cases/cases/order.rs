@@ -3,7 +3,7 @@
 use guest_tests::gpu::{Gpu, Use};
 use guest_tests::outcome::Outcome;
 use guest_tests::payload::Case;
-use stile_guest::{Access, Blob, ExportOptions, Pending, Submission};
+use stile_guest::{Access, Blob, FenceOptions, Pending, Submission};
 
 use crate::stage::{Guest, Result};
 
@@ -35,9 +35,9 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn export_on(guest: &mut Guest, buffer: &Blob, ring: u8) -> Result<Pending> {
-    let options = ExportOptions {
+    let options = FenceOptions {
         ring: Some(ring),
-        ..ExportOptions::default()
+        ..FenceOptions::default()
     };
     Ok(guest.session.export_with(buffer, Access::READ, options)?)
 }

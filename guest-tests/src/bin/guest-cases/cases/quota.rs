@@ -3,7 +3,7 @@
 use guest_tests::gpu::{Gpu, Use};
 use guest_tests::outcome::Outcome;
 use guest_tests::payload::Case;
-use stile_guest::{Access, BlobOptions, Error, ExportOptions, Pending, Submission};
+use stile_guest::{Access, BlobOptions, Error, FenceOptions, Pending, Submission};
 
 use super::bad_input::{Bystander, Prober};
 use crate::stage::{Guest, PAGE, PATIENCE};
@@ -88,9 +88,9 @@ fn pending_fences_over_the_quota() -> Outcome {
     let host = host.ok_or("no fence")?;
     for (number, (guest, buffer)) in guests.iter_mut().zip(&buffers).enumerate() {
         for ring in 1..64 {
-            let options = ExportOptions {
+            let options = FenceOptions {
                 ring: Some(ring),
-                ..ExportOptions::default()
+                ..FenceOptions::default()
             };
             let exported = guest.session.export_with(buffer, Access::READ, options)?;
             fences.push((number, exported));

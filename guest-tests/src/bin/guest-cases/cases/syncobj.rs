@@ -5,7 +5,7 @@ use std::time::Duration;
 use guest_tests::gpu::{Gpu, Use};
 use guest_tests::outcome::Outcome;
 use guest_tests::payload::Case;
-use stile_guest::{Access, ExportOptions, PointEvent, SyncobjNode};
+use stile_guest::{Access, FenceOptions, PointEvent, SyncobjNode};
 
 use crate::stage::{Guest, PATIENCE};
 
@@ -30,9 +30,9 @@ fn a_point_of_a_timeline() -> Outcome {
     let target = guest.session.context().use_syncobj(&timeline)?;
 
     let fence = host.begin(Use::Write)?;
-    let options = ExportOptions {
+    let options = FenceOptions {
         syncobj: Some((&target, 7)),
-        ..ExportOptions::default()
+        ..FenceOptions::default()
     };
     let exported = guest.session.export_with(&buffer, Access::READ, options)?;
     assert_eq!(timeline.available_point()?, 7);
@@ -57,9 +57,9 @@ fn a_binary_syncobj() -> Outcome {
     let node = SyncobjNode::open(guest.session.context().node().path())?;
     let syncobj = node.create(false)?;
     let target = guest.session.context().use_syncobj(&syncobj)?;
-    let options = ExportOptions {
+    let options = FenceOptions {
         syncobj: Some((&target, 0)),
-        ..ExportOptions::default()
+        ..FenceOptions::default()
     };
     let exported = guest.session.export_with(&buffer, Access::READ, options)?;
     let held = syncobj.export_sync_file(0)?;
