@@ -7,6 +7,7 @@ mod guests;
 mod host_vm;
 mod junit;
 mod libtest;
+mod marked;
 mod report;
 
 use std::process::ExitCode;
