@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::setup::{Kernel, Lab};
 use crate::stile_lab;
 use crate::supervise::Stream;
-use crate::test::{Guests, Report};
+use crate::test::{Guests, Report, Suite, of_igt};
 use crate::workspace::Workspace;
 
 /// What can be done with the lab by hand.
@@ -56,6 +56,12 @@ pub(crate) enum Command {
         #[arg(long)]
         without_gpu: bool,
         /// Only cases whose name contains this
+        #[arg(default_value = "")]
+        filter: String,
+    },
+    /// Only IGT's programs, on all host kernels and in all guests
+    Igt {
+        /// Only subtests whose full name (igt@PROGRAM@SUBTEST) contains this
         #[arg(default_value = "")]
         filter: String,
     },
@@ -136,14 +142,14 @@ pub(crate) fn run(
                 progress,
             };
             let suite = guests.run(&host, guest_kernel, without_gpu, &filter)?;
-            let mut report = Report::default();
-            report.add(suite);
-            report.print();
-            Ok(if report.counts().failed == 0 {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            Ok(printed([suite]))
+        }
+        Command::Igt { filter } => {
+            let lab = Lab::ensure(workspace, progress, false)?;
+            let igt = lab.igt(progress);
+            let programs = Programs::build(workspace, progress)?;
+            let suites = of_igt(workspace, &lab, &igt, &programs, &filter, progress);
+            Ok(printed(suites))
         }
         Command::Run {
             kernel,
@@ -162,6 +168,19 @@ pub(crate) fn run(
             })?;
             Ok(exit_code(status))
         }
+    }
+}
+
+fn printed(suites: impl IntoIterator<Item = Suite>) -> ExitCode {
+    let mut report = Report::default();
+    for suite in suites {
+        report.add(suite);
+    }
+    report.print();
+    if report.counts().failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{cannot_start, shown};
 use crate::progress::Progress;
-use crate::setup::{Archive, Kernel, Lab};
+use crate::setup::{Archive, Igt, Kernel, Lab};
 use crate::workspace::{Workspace, cargo};
 
 /// The target of the static programs: naming it keeps their flags from build scripts and macros.
@@ -23,12 +23,17 @@ const GUEST_PROGRAMS: [(&str, &str); 3] = [
     ("stile-guest", "stile"),
 ];
 
+/// The program that runs IGT's, on either side; other guests have no use for it.
+const IGT_RUNNER: (&str, &str) = ("guest-tests", "guest-igt");
+
 /// What was built.
 pub(crate) struct Programs {
     /// The directory with the host side's programs.
     pub(crate) host: PathBuf,
     /// The guests' programs: name and file.
     guest: Vec<(&'static str, PathBuf)>,
+    /// The program that runs IGT's, static, too.
+    pub(crate) igt_runner: PathBuf,
 }
 
 impl Programs {
@@ -56,17 +61,21 @@ impl Programs {
         );
         // The host side's half of guest-tests is left out.
         build.arg("--no-default-features");
+        let built = |program: &str| target.join(TARGET).join("debug").join(program);
         let mut guest = Vec::new();
         for (package, program) in GUEST_PROGRAMS {
             if workspace.has_target(package, "bin", program) {
                 build.args(["--package", package, "--bin", program]);
-                guest.push((program, target.join(TARGET).join("debug").join(program)));
+                guest.push((program, built(program)));
             }
         }
+        let (package, program) = IGT_RUNNER;
+        build.args(["--package", package, "--bin", program]);
         succeed(build)?;
         Ok(Self {
             host: workspace.target.join("debug"),
             guest,
+            igt_runner: built(program),
         })
     }
 
@@ -77,16 +86,30 @@ impl Programs {
         for (name, path) in &self.guest {
             archive.program_from(&format!("payload/{name}"), path)?;
         }
-        // The kernel unpacks archives that follow each other over each other.
-        let base = &lab.kernel(kernel)?.guest_initramfs;
-        let mut bytes =
-            std::fs::read(base).with_context(|| format!("{} could not be read", base.display()))?;
-        bytes.extend(archive.finish());
-        let path = lab.directory.join(format!("guest-{kernel}.cpio"));
-        std::fs::write(&path, bytes)
-            .with_context(|| format!("{} could not be written", path.display()))?;
-        Ok(path)
+        initramfs(lab, kernel, archive, "guest")
     }
+
+    /// The same of a guest with IGT's programs, and the one that runs them.
+    pub(crate) fn igt_initramfs(&self, lab: &Lab, igt: &Igt, kernel: Kernel) -> Result<PathBuf> {
+        let mut archive = Archive::default();
+        archive.directory("payload");
+        archive.program_from(&format!("payload/{}", IGT_RUNNER.1), &self.igt_runner)?;
+        igt.add_to(&mut archive)?;
+        initramfs(lab, kernel, archive, "igt")
+    }
+}
+
+/// Writes a guest's initramfs with this in it.
+fn initramfs(lab: &Lab, kernel: Kernel, payload: Archive, name: &str) -> Result<PathBuf> {
+    // The kernel unpacks archives that follow each other over each other.
+    let base = &lab.kernel(kernel)?.guest_initramfs;
+    let mut bytes =
+        std::fs::read(base).with_context(|| format!("{} could not be read", base.display()))?;
+    bytes.extend(payload.finish());
+    let path = lab.directory.join(format!("{name}-{kernel}.cpio"));
+    std::fs::write(&path, bytes)
+        .with_context(|| format!("{} could not be written", path.display()))?;
+    Ok(path)
 }
 
 /// Cargo shows a person how far it is; a log needs no line for every crate.

@@ -19,18 +19,30 @@ pub(crate) fn command(
     words: &[&str],
 ) -> Result<Vec<OsString>> {
     let initramfs = programs.guest_initramfs(lab, kernel)?;
+    let mut command = with_initramfs(lab, programs, kernel, &initramfs, logs)?;
+    if here {
+        command.extend(["--rootfs".into(), lab.rootfs.root.clone().into()]);
+    }
+    command.extend(words.iter().map(OsString::from));
+    Ok(command)
+}
+
+/// The same without words, for the host VM and a guest with this initramfs.
+pub(crate) fn with_initramfs(
+    lab: &Lab,
+    programs: &Programs,
+    kernel: Kernel,
+    initramfs: &Path,
+    logs: &Path,
+) -> Result<Vec<OsString>> {
     let mut command: Vec<OsString> = vec![programs.host.join("stile-lab").into()];
     for (flag, path) in [
         ("--kernel", lab.kernel(kernel)?.image.as_path()),
-        ("--initramfs", &initramfs),
+        ("--initramfs", initramfs),
         ("--programs", &programs.host),
         ("--logs", logs),
     ] {
         command.extend([flag.into(), path.into()]);
     }
-    if here {
-        command.extend(["--rootfs".into(), lab.rootfs.root.clone().into()]);
-    }
-    command.extend(words.iter().map(OsString::from));
     Ok(command)
 }

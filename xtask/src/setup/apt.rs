@@ -16,6 +16,8 @@ use crate::progress::Progress;
 pub(crate) const RELEASE: &str = "trixie";
 /// Where newer packages for it come from.
 pub(crate) const BACKPORTS: &str = "trixie-backports";
+/// Where packages come from that no release has.
+pub(crate) const UNSTABLE: &str = "sid";
 
 /// The Debian project's keys; the second name is the one that newer releases use.
 const KEYRINGS: [&str; 2] = [
@@ -26,21 +28,24 @@ const KEYRINGS: [&str; 2] = [
 /// apt with lists and a database in the lab.
 pub(crate) struct Apt {
     directory: PathBuf,
+    /// Where packages come from; those of the last one are preferred.
+    suites: &'static [&'static str],
     /// Set once the lists are there: nothing is asked of the network before something is missing.
     ready: OnceCell<()>,
 }
 
 impl Apt {
-    /// apt below `lab`. Does nothing yet.
-    pub(crate) fn new(lab: &Path) -> Self {
+    /// apt in this directory, with these suites. Does nothing yet.
+    pub(crate) fn new(directory: PathBuf, suites: &'static [&'static str]) -> Self {
         Self {
-            directory: lab.join("apt"),
+            directory,
+            suites,
             ready: OnceCell::new(),
         }
     }
 
-    /// Downloads `packages` and what they depend on, the newest of all, backports included. Gives
-    /// the package files.
+    /// Downloads `packages` and what they depend on, the newest of all suites. Gives the package
+    /// files.
     pub(crate) fn download_with_dependencies(
         &self,
         packages: &[&str],
@@ -56,8 +61,10 @@ impl Apt {
                 "--no-install-recommends",
                 "--download-only",
             ])
-            .args(["--target-release", BACKPORTS])
             .args(packages);
+        if let Some(preferred) = self.suites.last() {
+            command.args(["--target-release", preferred]);
+        }
         self.fetch(command, progress)?;
         package_files(&archives)
     }
@@ -146,8 +153,9 @@ impl Apt {
             std::fs::create_dir_all(&path)
                 .with_context(|| format!("{} could not be made", path.display()))?;
         }
+        let suites = self.suites.join(" ");
         let sources = format!(
-            "Types: deb\nURIs: {mirror}\nSuites: {RELEASE} {BACKPORTS}\nComponents: main\n\
+            "Types: deb\nURIs: {mirror}\nSuites: {suites}\nComponents: main\n\
              Architectures: amd64\nSigned-By: {keyring}\n"
         );
         self.write("lab.sources", &sources)?;
@@ -155,9 +163,7 @@ impl Apt {
         self.write("status", "")?;
         self.write("apt.conf", &self.configuration()?)?;
 
-        progress.say(format!(
-            "asking {mirror} for the package lists of {RELEASE}"
-        ));
+        progress.say(format!("asking {mirror} for the package lists of {suites}"));
         let log = self.directory.join("update.log");
         run_logged(
             self.command("apt-get")?.args(["update", "--error-on=any"]),
@@ -165,7 +171,7 @@ impl Apt {
         )
         .context(
             "The package lists could not be fetched. The lab needs the machine's own Debian mirror \
-             to be reachable and to carry Debian 13 (trixie), and on Debian 12 a \
+             to be reachable and to carry Debian 13 (trixie) and sid, and on Debian 12 a \
              debian-archive-keyring new enough to know it (`apt-get install \
              debian-archive-keyring`).",
         )?;

@@ -7,6 +7,7 @@
 
 mod apt;
 mod cpio;
+mod igt;
 mod initramfs;
 mod kernel;
 mod modules;
@@ -22,6 +23,7 @@ use crate::progress::Progress;
 use crate::workspace::Workspace;
 
 pub(crate) use cpio::Archive;
+pub(crate) use igt::{Igt, PROGRAMS as IGT_PROGRAMS};
 pub(crate) use kernel::{BootFiles, Kernel};
 pub(crate) use rootfs::Rootfs;
 
@@ -49,7 +51,7 @@ impl Lab {
             stamp::forget_all(&directory)?;
         }
 
-        let apt = apt::Apt::new(&directory);
+        let apt = apt::Apt::new(directory.join("apt"), &[apt::RELEASE, apt::BACKPORTS]);
         let rootfs = rootfs::ensure(&directory, &apt, progress)?;
         let kernels = kernel::ensure(&directory, &apt, &rootfs, progress)?;
         let kernels = kernels
@@ -62,6 +64,13 @@ impl Lab {
             rootfs,
             kernels,
         })
+    }
+
+    /// The tests of IGT, made if they are missing: apart from the rest, because they come from a
+    /// suite that is not always whole, and the lab is of use without them.
+    pub(crate) fn igt(&self, progress: &Progress) -> Result<Igt> {
+        let _lock = lock(&self.directory, progress)?;
+        igt::prepare(&self.directory, progress)
     }
 
     /// What boots with this kernel.

@@ -5,6 +5,7 @@ mod checks;
 mod freestanding;
 mod guests;
 mod host_vm;
+mod igt;
 mod junit;
 mod libtest;
 mod marked;
@@ -18,13 +19,13 @@ use anyhow::{Result, bail};
 use crate::host::Host;
 use crate::programs::Programs;
 use crate::progress::Progress;
-use crate::setup::Lab;
+use crate::setup::{Igt, Lab};
 use crate::workspace::Workspace;
 use cargo_tests::TestProgram;
-use report::{Case, Suite};
+use report::Case;
 
 pub(crate) use guests::Guests;
-pub(crate) use report::Report;
+pub(crate) use report::{Report, Suite};
 
 /// What is run.
 #[derive(clap::Args)]
@@ -46,14 +47,20 @@ pub(crate) fn run(
     let mut report = Report::default();
     std::thread::scope(|scope| {
         // The downloads go on while cargo compiles.
-        let lab = (!options.quick).then(|| scope.spawn(|| Lab::ensure(workspace, progress, false)));
+        let set_up = || {
+            let lab = Lab::ensure(workspace, progress, false)?;
+            let igt = lab.igt(progress);
+            Ok((lab, igt))
+        };
+        let lab = (!options.quick).then(|| scope.spawn(set_up));
         let for_host_vm = on_this_machine(workspace, progress, &options.filter, &mut report);
         if let Some(lab) = lab {
             let lab = lab.join().unwrap_or_else(|_| bail!("The set-up panicked."));
-            let result = lab.and_then(|lab| {
+            let result = lab.and_then(|(lab, igt)| {
                 in_the_lab(
                     workspace,
                     &lab,
+                    &igt,
                     &for_host_vm,
                     &options.filter,
                     progress,
@@ -107,6 +114,7 @@ fn on_this_machine(
 fn in_the_lab(
     workspace: &Workspace,
     lab: &Lab,
+    igt: &Result<Igt>,
     test_programs: &[TestProgram],
     filter: &str,
     progress: &Progress,
@@ -141,7 +149,40 @@ fn in_the_lab(
         }
         report.add(suite);
     }
+    for suite in of_igt(workspace, lab, igt, &programs, filter, progress) {
+        report.say_and_add(suite, progress);
+    }
     Ok(())
+}
+
+/// IGT's programs. Without them, nothing else of the lab is amiss.
+pub(crate) fn of_igt(
+    workspace: &Workspace,
+    lab: &Lab,
+    igt: &Result<Igt>,
+    programs: &Programs,
+    filter: &str,
+    progress: &Progress,
+) -> Vec<Suite> {
+    let expected = match igt::Expected::read(workspace, filter) {
+        Ok(None) => return Vec::new(),
+        Ok(Some(expected)) => expected,
+        Err(error) => return vec![broken("docs/igt.md", "the document can be read", &error)],
+    };
+    let igt = match igt {
+        Ok(igt) => igt,
+        Err(error) => return vec![broken("IGT", "its programs are there", error)],
+    };
+    let programme = igt::Programme {
+        workspace,
+        lab,
+        programs,
+        igt,
+        progress,
+    };
+    programme
+        .run(&expected)
+        .unwrap_or_else(|error| vec![broken("IGT", "its programs can be run", &error)])
 }
 
 /// A suite for something that kept others from running.
