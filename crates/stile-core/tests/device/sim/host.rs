@@ -1,6 +1,6 @@
 //! The simulated host.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -10,89 +10,9 @@ use stile_core::{
 };
 use stile_wire::sync::{Access, Block};
 
-use super::kernel::{Kernel, Reservation, Source, SyncFile};
+use super::kernel::{Kernel, Source, SyncFile};
+use super::storage::{Alive, Buffer, Fence, Records, Storage, Words};
 use super::syncobjs::Graphics;
-
-/// Counts the values of a kind that exist.
-#[derive(Debug)]
-pub(crate) struct Alive(Rc<Cell<usize>>);
-
-impl Alive {
-    pub(super) fn new(count: &Rc<Cell<usize>>) -> Self {
-        count.set(count.get() + 1);
-        Self(Rc::clone(count))
-    }
-}
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
-/// The pages and the reservation object of a dma-buf.
-#[derive(Debug, Default)]
-pub(crate) struct Storage {
-    pub(crate) reservation: RefCell<Reservation>,
-    /// As much of the memory as was ever written.
-    pub(crate) bytes: RefCell<Vec<u8>>,
-}
-
-impl Storage {
-    /// A word of the memory; what was never written is zero.
-    pub(crate) fn load(&self, offset: u64) -> u64 {
-        let bytes = self.bytes.borrow();
-        let word = bytes.get(offset as usize..offset as usize + 8);
-        word.map_or(0, |word| u64::from_le_bytes(word.try_into().expect("8")))
-    }
-
-    pub(crate) fn store(&self, offset: u64, value: u64) {
-        let mut bytes = self.bytes.borrow_mut();
-        let (start, end) = (offset as usize, offset as usize + 8);
-        let length = bytes.len().max(end);
-        bytes.resize(length, 0);
-        bytes[start..end].copy_from_slice(&value.to_le_bytes());
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct Buffer {
-    storage: Rc<Storage>,
-    _alive: Alive,
-}
-
-#[derive(Debug)]
-pub(crate) struct Fence {
-    pub(super) file: SyncFile,
-    _alive: Alive,
-}
-
-#[derive(Debug)]
-pub(crate) struct Records {
-    storage: Rc<Storage>,
-    offset: usize,
-    size: usize,
-    _alive: Alive,
-}
-
-#[derive(Debug)]
-pub(crate) struct Words {
-    storage: Rc<Storage>,
-    _alive: Alive,
-}
-
-impl Records {
-    fn write(&mut self, offset: usize, bytes: &[u8]) {
-        assert!(
-            offset + bytes.len() <= self.size,
-            "the memory ends at {}",
-            self.size
-        );
-        let mut memory = self.storage.bytes.borrow_mut();
-        let start = self.offset + offset;
-        memory[start..start + bytes.len()].copy_from_slice(bytes);
-    }
-}
 
 /// Which of the next calls that can fail does, and how.
 #[derive(Clone, Copy, Debug, Default)]

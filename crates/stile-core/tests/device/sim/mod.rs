@@ -7,6 +7,7 @@ mod kernel;
 mod points;
 mod ring;
 mod status;
+mod storage;
 mod syncobjs;
 
 pub(crate) use bench::Bench;

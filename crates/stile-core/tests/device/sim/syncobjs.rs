@@ -7,9 +7,10 @@ use std::rc::Rc;
 use stile_core::{Adopted, Errno, PointId, Syncobjs, errno};
 use stile_wire::sync::PointEvent;
 
-use super::host::{Alive, Fence, Sim};
+use super::host::Sim;
 use super::kernel::SyncFile;
 use super::points::Points;
+use super::storage::{Alive, Fence};
 
 /// A drm_syncobj, which a host process may have as well.
 pub(crate) type Shared = Rc<RefCell<Points>>;
