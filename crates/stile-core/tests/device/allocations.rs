@@ -145,6 +145,23 @@ fn an_allocation_that_is_given_up_counts_until_it_ends() {
 }
 
 #[test]
+fn a_descriptor_is_kept_for_what_is_being_made() {
+    let mut bench = slow(Limits {
+        fds: 2,
+        ..Limits::default()
+    });
+    bench.send(&GuestCommand::blob(2, PAGE), Fenced::No);
+    bench.pass_ms(10_000);
+    let cookie = encode_export(0, 0, 1, Access::READ, 7).to_vec();
+    bench.unfenced(std::slice::from_ref(&cookie));
+    assert_eq!(bench.device.population().2, 0);
+    assert_eq!(bench.device.counters().over_quota, 1);
+    bench.make_buffer();
+    bench.unfenced(&[cookie]);
+    assert_eq!(bench.device.population().2, 1);
+}
+
+#[test]
 fn a_fenced_allocation_is_answered_in_the_order_of_its_timeline() {
     let mut bench = slow(Limits::default());
     let work = bench.writer(1);
