@@ -62,6 +62,11 @@ impl<F, R> Context<F, R> {
         *self.rings.entry(ring_idx).or_insert_with(|| fences.open())
     }
 
+    /// The timeline of a ring, if it has had a fence.
+    pub(crate) fn ring_if_used(&self, ring_idx: u8) -> Option<TimelineKey> {
+        self.rings.get(&ring_idx).copied()
+    }
+
     /// The timelines of the rings that have had a fence.
     pub(crate) fn rings(&self) -> impl Iterator<Item = TimelineKey> {
         self.rings.values().copied()

@@ -269,6 +269,15 @@ impl<A> Fences<A> {
         self.timelines.get(key.0)?.queue.first().map(FenceKey)
     }
 
+    /// What the fences of a timeline answer, oldest first.
+    pub fn queue(&self, key: TimelineKey) -> impl Iterator<Item = &A> {
+        let timeline = self.timelines.get(key.0);
+        let first = timeline.and_then(|timeline| timeline.queue.first());
+        core::iter::successors(first, |key| self.fences.get(*key)?.queued.after())
+            .filter_map(|key| self.fences.get(key))
+            .map(|fence| &fence.answer)
+    }
+
     /// Takes the head of the timeline if it is signalled. To be called until it gives `None`.
     pub fn pop_replied(&mut self, key: TimelineKey) -> Option<A> {
         let timeline = self.timelines.get_mut(key.0)?;

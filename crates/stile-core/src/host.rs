@@ -185,6 +185,15 @@ pub trait Host: Syncobjs {
         access: Access,
     ) -> Result<(), Errno>;
 
+    /// The fence of a watch that goes on.
+    fn watched(&mut self, wait: WaitId) -> Option<Self::Fence>;
+
+    /// A fence that has signalled.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for a host that has none, or the kernel's errno.
+    fn signalled_fence(&mut self) -> Result<Self::Fence, Errno>;
+
     /// How the watched fence ended.
     fn outcome(&mut self, wait: WaitId) -> Outcome;
 

@@ -37,6 +37,8 @@ pub struct Limits {
     pub submit_bytes: u32,
     /// Operations of one `SUBMIT_3D`.
     pub operations: u32,
+    /// Rings, fences and waits that the SNAPSHOTs and FROM_RINGs of one submission look at.
+    pub looks: u32,
     /// How long a fence may wait, in milliseconds.
     pub fence_deadline_ms: u32,
 }
@@ -59,6 +61,7 @@ impl Default for Limits {
             fds: 8192,
             submit_bytes: 64 << 10,
             operations: 256,
+            looks: 4096,
             fence_deadline_ms: 10_000,
         }
     }

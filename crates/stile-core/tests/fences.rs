@@ -283,6 +283,8 @@ impl Life {
         for (key, naive) in self.keys.iter().zip(&self.timelines) {
             let head = naive.queue.first().map(|nth| self.fence_keys[*nth]);
             assert_eq!(self.fences.head(*key), head);
+            let queue = naive.queue.iter().map(|nth| &self.naive[*nth].answer);
+            assert!(self.fences.queue(*key).eq(queue));
         }
         for (key, fence) in self.fence_keys.iter().zip(&mut self.naive) {
             let mut answer = fence.answer;

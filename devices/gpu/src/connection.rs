@@ -64,6 +64,7 @@ fn run(stream: UnixStream, lasting: &Lasting) -> Result<()> {
         cpu,
         Arc::clone(&lasting.registry),
         lasting.syncobjs.clone(),
+        lasting.kernel.signalled.clone(),
     );
     let machine = Machine::new(
         lasting.limits,

@@ -1,22 +1,29 @@
 //! What the host's kernel can do, asked once when the daemon starts.
 
+use std::sync::Arc;
+
 use stile_host::{Allocator, AllocatorChoice, SyncFile};
 use stile_wire::sync::OpCode;
 use tracing::info;
 
 /// What was found.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Kernel {
     /// The operations that the device may offer.
     pub(crate) operations: u64,
+    /// A fence that has signalled; `None` on a host that makes no dma-bufs, where nobody can do
+    /// anything with one.
+    pub(crate) signalled: Option<Arc<SyncFile>>,
 }
 
 impl Kernel {
     /// Asks the kernel, over a buffer of one page from the allocator, or from udmabuf where that
     /// cannot be. `syncobjs` says whether there is a node for timelines.
     pub(crate) fn ask(allocator: Option<&Allocator>, syncobjs: bool) -> Self {
-        let takes_deadlines =
-            idle_fence(allocator).is_some_and(|fence| fence.takes_deadlines().unwrap_or(false));
+        let signalled = idle_fence(allocator).map(Arc::new);
+        let takes_deadlines = signalled
+            .as_ref()
+            .is_some_and(|fence| fence.takes_deadlines().unwrap_or(false));
         let mut operations = OpCode::mask();
         if !takes_deadlines {
             info!(
@@ -27,7 +34,10 @@ impl Kernel {
         if !syncobjs {
             operations &= !crate::timeline::operations();
         }
-        Self { operations }
+        Self {
+            operations,
+            signalled,
+        }
     }
 }
 

@@ -322,8 +322,8 @@ impl Reactor {
     }
 
     /// The fence of a watch.
-    pub(crate) fn fence(&self, wait: WaitId) -> Option<&SyncFile> {
-        self.watches.get(&wait.to_bits()).map(|watch| &*watch.fence)
+    pub(crate) fn fence(&self, wait: WaitId) -> Option<&Arc<SyncFile>> {
+        self.watches.get(&wait.to_bits()).map(|watch| &watch.fence)
     }
 
     /// Takes a watch out of the epoll set; its end does not wake any more.

@@ -38,6 +38,8 @@ pub(crate) struct Shell {
     pub(crate) registry: Arc<Registry>,
     /// Where the host's syncobjs are.
     pub(crate) syncobjs: Option<SyncobjNode>,
+    /// A fence that has signalled.
+    signalled: Option<Arc<SyncFile>>,
     response: [u8; MAX_RESPONSE_BYTES],
 }
 
@@ -49,6 +51,7 @@ impl Shell {
         cpu: CpuAccesses,
         registry: Arc<Registry>,
         syncobjs: Option<SyncobjNode>,
+        signalled: Option<Arc<SyncFile>>,
     ) -> Self {
         Self {
             memory: Arc::default(),
@@ -61,6 +64,7 @@ impl Shell {
             told: Vec::new(),
             registry,
             syncobjs,
+            signalled,
             response: [0; MAX_RESPONSE_BYTES],
         }
     }
@@ -134,6 +138,14 @@ impl Host for Shell {
             };
             answer.map_err(|error| to_errno(&error))
         })
+    }
+
+    fn watched(&mut self, wait: WaitId) -> Option<Arc<SyncFile>> {
+        self.reactor.fence(wait).cloned()
+    }
+
+    fn signalled_fence(&mut self) -> Result<Arc<SyncFile>, Errno> {
+        self.signalled.clone().ok_or(stile_core::errno::EOPNOTSUPP)
     }
 
     fn outcome(&mut self, wait: WaitId) -> Outcome {

@@ -66,6 +66,8 @@ fn the_capset_is_stile_sync_and_there_is_one() {
         OpCode::Clock,
         OpCode::CpuBegin,
         OpCode::CpuEnd,
+        OpCode::Snapshot,
+        OpCode::FromRing,
         OpCode::Events,
         OpCode::EventWait,
         OpCode::Cancel,

@@ -17,6 +17,7 @@ use stile_frontend::{Daemon, Manner, Options, Plan, Reply, Ticket, Vm};
 use stile_wire::gpu::types::*;
 use stile_wire::sync::{Access, CAPSET_ID, Op, encode_status};
 
+const EPERM: u32 = 1;
 const EINVAL: u32 = 22;
 const ENOENT: u32 = 2;
 const EOPNOTSUPP: u32 = 95;
@@ -158,4 +159,44 @@ fn the_number_of_accesses_stands_in_the_capset_and_has_a_bound() {
             .with(&[&format!("--max-cpu-accesses={number}")]);
         assert!(!Daemon::spawn(options, None).wait_for_end().success());
     }
+}
+
+#[test]
+fn a_cookie_of_a_ring_or_of_the_users_needs_fences_of_the_host() {
+    let daemon = daemon(&[]);
+    let (mut vm, status) = guest(&daemon);
+    vm.expect(&create_context(2, CAPSET_ID), RESP_OK_NODATA);
+    vm.send(&assign_uuid(3).context(1).ring_fence(3, 1));
+    vm.request();
+    let from_ring = |tag, ctx_id, ring, cookie| {
+        let op = Op::FromRing {
+            ctx_id,
+            ring,
+            cookie,
+        };
+        op.encode(0, tag).to_vec()
+    };
+    let snapshot = |tag, resource_id, cookie| {
+        let op = Op::Snapshot {
+            resource_id,
+            cookie,
+        };
+        op.encode(0, tag).to_vec()
+    };
+    let cases = [
+        (from_ring(11, 0, 3, 7), EOPNOTSUPP),
+        (from_ring(12, 1, 3, 7), EOPNOTSUPP),
+        (from_ring(13, 2, 3, 7), EPERM),
+        (from_ring(14, 0, 64, 7), EINVAL),
+        (from_ring(15, 0, 3, 0), EINVAL),
+        (snapshot(16, 2, 7), EOPNOTSUPP),
+        (snapshot(17, 9, 7), ENOENT),
+        (snapshot(18, 2, 0), EINVAL),
+    ];
+    let payload: Vec<u8> = cases.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
+    vm.expect(&submit(1, &payload), RESP_OK_NODATA);
+    for (tag, (_, errno)) in (11..).zip(cases) {
+        assert_eq!(status.errnos(&vm.ram, tag), [errno], "{tag}");
+    }
+    vm.reply(Reply::Accept);
 }

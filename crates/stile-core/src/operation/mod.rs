@@ -2,6 +2,7 @@
 
 mod cpu;
 mod event;
+mod joined;
 mod memory;
 mod poll;
 mod sync_file;
@@ -34,6 +35,8 @@ pub(crate) fn supported() -> u64 {
         OpCode::Clock,
         OpCode::CpuBegin,
         OpCode::CpuEnd,
+        OpCode::Snapshot,
+        OpCode::FromRing,
         OpCode::Events,
         OpCode::EventWait,
         OpCode::Cancel,
@@ -57,6 +60,8 @@ struct Started {
     waits: List<OfFence>,
     count: u32,
     over_quota: bool,
+    /// What SNAPSHOT and FROM_RING may look at yet.
+    looks: u32,
 }
 
 impl Started {
@@ -93,6 +98,7 @@ impl<H: Host> Device<H> {
             waits: List::default(),
             count: 0,
             over_quota: false,
+            looks: self.limits.looks,
         };
         let response = match payload {
             Ok(payload) => self.run_steps(host, turn, payload, &mut started),
@@ -277,7 +283,15 @@ impl<H: Host> Device<H> {
                 offset,
                 value,
             } => self.mem_signal(host, turn, resource_id, offset, value),
-            _ => Err(errno::ENOSYS),
+            Op::Snapshot {
+                resource_id,
+                cookie,
+            } => self.snapshot(host, turn, started, resource_id, cookie),
+            Op::FromRing {
+                ctx_id,
+                ring,
+                cookie,
+            } => self.take_from_ring(host, turn, started, (ctx_id, ring), cookie),
         }
     }
 

@@ -292,6 +292,8 @@ fn the_capset_says_what_the_limits_are() {
         OpCode::Clock,
         OpCode::CpuBegin,
         OpCode::CpuEnd,
+        OpCode::Snapshot,
+        OpCode::FromRing,
         OpCode::Events,
         OpCode::EventWait,
         OpCode::Cancel,

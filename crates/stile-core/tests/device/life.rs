@@ -34,6 +34,7 @@ pub(crate) fn small() -> Limits {
         fds: 14,
         submit_bytes: 128,
         operations: 4,
+        looks: 5,
         fence_deadline_ms: 1_000,
     }
 }

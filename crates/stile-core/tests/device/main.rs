@@ -15,6 +15,7 @@ mod commands;
 mod cpu;
 mod events;
 mod fences;
+mod joined;
 mod life;
 mod memory;
 mod model;

@@ -49,12 +49,16 @@ fn an_access_begins_when_the_fences_are_done_that_it_waits_for() {
         let reader = hang(&mut rig, 3, 1);
         let writer = rig.submit(4, &begin(4, 1, WRITE));
         rig.assert_pending(writer);
+        // The end of an access waits for nobody.
+        let ends = rig.submit(5, &end(5, 1, READ));
+        rig.assert_signals(ends);
+        rig.assert_pending(reader);
         fence.signal().unwrap();
         rig.assert_signals(reader);
         rig.assert_signals(writer);
         let ended = rig.submit(3, &[end(3, 1, READ), end(3, 1, WRITE)].concat());
         rig.assert_signals(ended);
-        assert_eq!(rig.status.errnos(&rig.vm.ram, 1), [0; 4], "{allocator}");
+        assert_eq!(rig.status.errnos(&rig.vm.ram, 1), [0; 5], "{allocator}");
         // Readers do not wait for readers.
         let _reader = rig.busy(&buffer, Access::READ);
         let reads = rig.submit(3, &begin(3, 1, READ));

@@ -22,6 +22,7 @@ mod cookies;
 mod cpu;
 mod deadlines;
 mod exports;
+mod joined;
 mod mappings;
 mod polls;
 mod quotas;

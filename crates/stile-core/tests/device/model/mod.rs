@@ -4,6 +4,7 @@
 mod allocations;
 mod commands;
 mod events;
+mod joined;
 mod operations;
 mod pieces;
 mod requests;

@@ -25,6 +25,8 @@ struct Run {
     fenced: bool,
     /// The timeline of its fence.
     line: Option<usize>,
+    /// What SNAPSHOT and FROM_RING may look at yet.
+    looks: u32,
     /// Indices of `Model::waits`.
     waits: Vec<usize>,
 }
@@ -59,6 +61,8 @@ fn names(piece: Piece) -> (u8, u64, u32) {
         Piece::Cpu {
             begins, resource, ..
         } => (if begins { 0x88 } else { 0x89 }, 0, resource),
+        Piece::FromRing { cookie, .. } => (0x9d, cookie, 0),
+        Piece::Snapshot { resource, cookie } => (0x9c, cookie, resource),
         Piece::Clock => (0x8a, 0, 0),
         Piece::Poll { resource, .. } => (0x86, 0, resource),
         Piece::MemSignal { resource, .. } => (0x99, 0, resource),
@@ -88,6 +92,7 @@ impl Model {
             ring: turn.ring(),
             fenced: turn.line.is_some(),
             line: turn.line,
+            looks: self.limits.looks,
             waits: Vec::new(),
         };
         let ring = run.ring;
@@ -121,7 +126,7 @@ impl Model {
                 self.note_of(&run, record);
                 return (INVALID, run.waits);
             }
-            match self.operation(&run, *piece) {
+            match self.operation(&mut run, *piece) {
                 Ok(Done::Now) => self.note_of(&run, record),
                 Ok(Done::Waits(cause)) => {
                     record.taken_ns = self.now_ns.into();
@@ -165,7 +170,7 @@ impl Model {
         self.record(run.context, record);
     }
 
-    fn operation(&mut self, run: &Run, piece: Piece) -> Result<Done, Errno> {
+    fn operation(&mut self, run: &mut Run, piece: Piece) -> Result<Done, Errno> {
         match piece {
             Piece::Export {
                 resource,
@@ -269,6 +274,29 @@ impl Model {
                 self.host_call()?;
                 let nth = self.access_begins(begins, resource, access)?;
                 Ok(Done::Waits(Cause::Cpu(nth)))
+            }
+            Piece::FromRing { ctx, from, cookie } => {
+                named(cookie)?;
+                if from > 63 {
+                    return Err(errno::EINVAL);
+                }
+                if ctx != 0 && ctx != run.ctx_id {
+                    return Err(errno::EPERM);
+                }
+                self.room_for_cookie(run, cookie)?;
+                self.room_for_fds(1)?;
+                let file = self.join_ring(run.ctx_id, from, &mut run.looks)?;
+                self.context(run).cookies.insert(cookie, (file, None));
+                Ok(Done::Now)
+            }
+            Piece::Snapshot { resource, cookie } => {
+                named(cookie)?;
+                self.room_for_cookie(run, cookie)?;
+                self.room_for_fds(1)?;
+                self.attached(run, resource)?;
+                let file = self.join_users(resource, &mut run.looks)?;
+                self.context(run).cookies.insert(cookie, (file, None));
+                Ok(Done::Now)
             }
             Piece::Clock => Ok(Done::Now),
             Piece::Poll {

@@ -43,6 +43,15 @@ pub(crate) enum Piece {
         deadline_ns: u64,
     },
     Clock,
+    FromRing {
+        ctx: u32,
+        from: u32,
+        cookie: u64,
+    },
+    Snapshot {
+        resource: u32,
+        cookie: u64,
+    },
     Cpu {
         begins: bool,
         resource: u32,
@@ -117,6 +126,24 @@ impl Piece {
                         resource_id,
                         access,
                     }
+                };
+                op.encode(ring, tag).to_vec()
+            }
+            Self::FromRing { ctx, from, cookie } => {
+                let op = Op::FromRing {
+                    ctx_id: ctx,
+                    ring: from,
+                    cookie,
+                };
+                op.encode(ring, tag).to_vec()
+            }
+            Self::Snapshot {
+                resource: resource_id,
+                cookie,
+            } => {
+                let op = Op::Snapshot {
+                    resource_id,
+                    cookie,
                 };
                 op.encode(ring, tag).to_vec()
             }
@@ -215,6 +242,10 @@ pub(super) fn piece() -> impl Strategy<Value = Piece> {
         3 => (cookie(), any::<u64>())
             .prop_map(|(cookie, deadline_ns)| Piece::Deadline { cookie, deadline_ns }),
         1 => Just(Piece::Clock),
+        8 => (0_u32..=2, prop_oneof![20 => 0_u32..=1, 1 => Just(63), 1 => Just(64)], new_cookie())
+            .prop_map(|(ctx, from, cookie)| Piece::FromRing { ctx, from, cookie }),
+        6 => (resource(), new_cookie())
+            .prop_map(|(resource, cookie)| Piece::Snapshot { resource, cookie }),
         8 => (any::<bool>(), resource(), access())
             .prop_map(|(begins, resource, access)| Piece::Cpu { begins, resource, access }),
         20 => (resource(), access())

@@ -341,6 +341,16 @@ impl Host for Sim {
         Ok(())
     }
 
+    fn watched(&mut self, wait: WaitId) -> Option<Fence> {
+        let file = self.watches.get(&wait.to_bits())?.clone();
+        Some(self.new_fence(file))
+    }
+
+    fn signalled_fence(&mut self) -> Result<Fence, Errno> {
+        self.may_fail()?;
+        Ok(self.new_fence(SyncFile::new()))
+    }
+
     fn outcome(&mut self, wait: WaitId) -> Outcome {
         let file = self.watches.get(&wait.to_bits());
         self.kernel.outcome(file.expect("a live watch"))

@@ -276,6 +276,8 @@ fn codes_and_sizes(prober: &mut Prober) -> Result {
         (0x88, 16),
         (0x89, 16),
         (0x8a, 8),
+        (0x9c, 24),
+        (0x9d, 24),
     ] {
         for size in [8_u16, 16, 24, 32, 40, 128] {
             if size != right {
