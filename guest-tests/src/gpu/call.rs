@@ -25,6 +25,16 @@ pub enum How {
     Import,
 }
 
+/// How far a point of a timeline shall have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// It has a fence.
+    Available,
+    /// That fence has signalled.
+    Signalled,
+}
+
 /// One thing that is asked. The answer's type stands with each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "call", rename_all = "snake_case")]
@@ -54,9 +64,14 @@ pub enum Call {
         /// The way.
         how: How,
     },
+    /// [`Times`]: makes a fence that is on no buffer yet.
+    Begin {
+        /// The fence's name.
+        fence: String,
+    },
     /// [`Times`]: puts a fence that is there on one more buffer, as a sync_file.
     Share {
-        /// The fence's name; one that was made with [`How::Import`].
+        /// The fence's name; one of [`Call::Begin`] or [`How::Import`].
         fence: String,
         /// The buffer.
         buffer: u32,
@@ -80,6 +95,103 @@ pub enum Call {
         /// The fence's name.
         fence: String,
     },
+    /// `()`: has a fence signalled when a point of a timeline has, as a GPU does with work that waits
+    /// for the point; or when the waiter gives up, as for a GPU that is reset. The answer comes
+    /// when the wait has begun.
+    SignalAt {
+        /// The fence's name.
+        fence: String,
+        /// Who waits.
+        waiter: String,
+        /// The timeline.
+        timeline: String,
+        /// Its point.
+        point: u64,
+    },
+    /// `()`: takes a timeline that the guest shares from the bridge.
+    TakeTimeline {
+        /// Its name in later calls.
+        timeline: String,
+        /// Its UUID.
+        uuid: [u8; 16],
+    },
+    /// `()`: makes a timeline, and puts it on the bridge for the guest.
+    OfferTimeline {
+        /// Its name in later calls.
+        timeline: String,
+        /// Its UUID.
+        uuid: [u8; 16],
+    },
+    /// [`Point`]: how far a timeline has come.
+    Point {
+        /// The timeline.
+        timeline: String,
+    },
+    /// `()`: puts a fence at a point, which materialises.
+    Put {
+        /// The fence's name; one of [`Call::Begin`] or [`How::Import`].
+        fence: String,
+        /// The timeline.
+        timeline: String,
+        /// Its point.
+        point: u64,
+    },
+    /// `()`: somebody begins to wait for a point, asleep on an eventfd (`DRM_IOCTL_SYNCOBJ_EVENTFD`)
+    /// as a compositor is. The answer comes when the wait has begun.
+    AwaitPoint {
+        /// Who waits.
+        waiter: String,
+        /// The timeline.
+        timeline: String,
+        /// Its point.
+        point: u64,
+        /// What they wait for.
+        until: Until,
+        /// How long, in milliseconds.
+        ms: u64,
+    },
+    /// [`Times`]: stores a counter, and tells nobody.
+    Store {
+        /// The buffer.
+        buffer: u32,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// What it is to hold.
+        value: u64,
+    },
+    /// `u64`: what a counter holds.
+    Load {
+        /// The buffer.
+        buffer: u32,
+        /// Where in it, in bytes.
+        offset: u64,
+    },
+    /// [`Times`]: raises a counter through the bridge and tells who waits for it; with 0 it only
+    /// tells.
+    SignalMemory {
+        /// The buffer.
+        buffer: u32,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// The least that it is to hold.
+        value: u64,
+    },
+    /// `()`: somebody begins to wait for a counter, asleep on a connection to the bridge. The answer
+    /// comes when they have asked.
+    AwaitMemory {
+        /// Who waits.
+        waiter: String,
+        /// The buffer.
+        buffer: u32,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// The least that they wait for.
+        value: u64,
+        /// How long, in milliseconds.
+        ms: u64,
+    },
+    /// `usize`: how many threads the daemon has.
+    Threads,
     /// `bool`: whether the host could begin such a use now (poll(2) on the dma-buf).
     Idle {
         /// The buffer.
@@ -93,6 +205,41 @@ pub enum Call {
         buffer: u32,
         /// The use.
         r#use: Use,
+    },
+    /// `()`: somebody begins to wait until such a use may begin, asleep on the dma-buf as a consumer
+    /// with implicit synchronisation is. The answer comes when the wait has begun.
+    Await {
+        /// Who waits.
+        waiter: String,
+        /// The buffer.
+        buffer: u32,
+        /// The use.
+        r#use: Use,
+    },
+    /// `()`: a waiter gives up now.
+    GiveUp {
+        /// Who waits.
+        waiter: String,
+    },
+    /// `Option<u64>`: waits until the waiter has been woken, and says when that was, in nanoseconds of
+    /// the host's `CLOCK_MONOTONIC`; `null` where they gave up, or their time was over first.
+    Woken {
+        /// Who waits.
+        waiter: String,
+    },
+    /// `()`: keeps the kernel's own export for such a use (`DMA_BUF_IOCTL_EXPORT_SYNC_FILE`).
+    Keep {
+        /// Its name.
+        export: String,
+        /// The buffer.
+        buffer: u32,
+        /// The use.
+        r#use: Use,
+    },
+    /// [`Kept`]: how a kept export stands.
+    Look {
+        /// Its name.
+        export: String,
     },
     /// `()`: writes the whole buffer with [`super::pattern`].
     Fill {
@@ -149,6 +296,33 @@ pub struct Times {
     pub before_ns: u64,
     /// Just after.
     pub after_ns: u64,
+}
+
+/// How far a timeline has come: its last point of each kind, 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Point {
+    /// That has a fence.
+    pub available: u64,
+    /// Whose fence has signalled.
+    pub signalled: u64,
+}
+
+/// How a kept export stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// How many fences the kernel has put into it. There is always one; without anything to wait
+    /// for, it is one that has signalled.
+    pub fences: usize,
+    /// When the last of them signalled, in nanoseconds of the host's `CLOCK_MONOTONIC`; `None`
+    /// while one has not.
+    pub signalled_ns: Option<u64>,
+}
+
+impl Times {
+    /// Whether a moment, in nanoseconds of the host's `CLOCK_MONOTONIC`, may be that of the doing.
+    pub fn contain(&self, moment_ns: u64) -> bool {
+        (self.before_ns..=self.after_ns).contains(&moment_ns)
+    }
 }
 
 /// What the daemon has open.

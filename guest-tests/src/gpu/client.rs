@@ -18,8 +18,8 @@ type Channel = Control<Box<dyn Read>, Box<dyn Write>>;
 /// The program that plays the GPU, seen from a case.
 pub struct Gpu {
     channel: RefCell<Channel>,
-    /// Fences get numbers for names.
-    fences: Cell<u32>,
+    /// What has no name gets a number for one.
+    last: Cell<u32>,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -63,7 +63,7 @@ impl Gpu {
     fn over(reader: Box<dyn Read>, writer: Box<dyn Write>) -> Self {
         Self {
             channel: RefCell::new(Control::new(reader, writer)),
-            fences: Cell::new(0),
+            last: Cell::new(0),
         }
     }
 
@@ -175,17 +175,18 @@ impl Gpu {
         self.channel.borrow_mut().call(call)
     }
 
-    fn name(&self) -> String {
-        let number = self.fences.get().wrapping_add(1);
-        self.fences.set(number);
-        format!("fence {number}")
+    /// A name that nothing has yet.
+    pub(super) fn name(&self, what: &str) -> String {
+        let number = self.last.get().wrapping_add(1);
+        self.last.set(number);
+        format!("{what} {number}")
     }
 }
 
 /// A buffer, on the host's side.
 #[derive(Debug)]
 pub struct HostBuffer<'a> {
-    gpu: &'a Gpu,
+    pub(super) gpu: &'a Gpu,
     /// What the bridge said of it.
     pub taken: Taken,
 }
@@ -197,7 +198,7 @@ impl<'a> HostBuffer<'a> {
     /// # Errors
     /// [`ControlError::Refused`].
     pub fn begin(&self, r#use: Use) -> Result<Fence<'a>, ControlError> {
-        self.begin_as(&self.gpu.name(), r#use, How::Import)
+        self.begin_as(&self.gpu.name("fence"), r#use, How::Import)
     }
 
     /// The same by the driver, which refuses where another use is under way.
@@ -205,7 +206,7 @@ impl<'a> HostBuffer<'a> {
     /// # Errors
     /// [`ControlError::Refused`].
     pub fn begin_by_driver(&self, r#use: Use) -> Result<Fence<'a>, ControlError> {
-        self.begin_as(&self.gpu.name(), r#use, How::Driver)
+        self.begin_as(&self.gpu.name("fence"), r#use, How::Driver)
     }
 
     /// The same with a name, which another life's case can use.
@@ -280,6 +281,11 @@ pub struct Fence<'a> {
 }
 
 impl Fence<'_> {
+    /// Its name, which another case's part can use.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Signals it. When this returns it has.
     ///
     /// # Errors

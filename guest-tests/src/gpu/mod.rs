@@ -9,8 +9,13 @@
 mod call;
 mod client;
 mod clock;
+mod consumer;
+mod memory;
 pub mod pattern;
+mod timeline;
 
-pub use call::{Call, Descriptors, How, Taken, Times, Use};
+pub use call::{Call, Descriptors, How, Kept, Point, Taken, Times, Until, Use};
 pub use client::{Fence, Gpu, HostBuffer};
 pub use clock::{Clock, now_ns};
+pub use consumer::{HostExport, Waiter};
+pub use timeline::HostTimeline;

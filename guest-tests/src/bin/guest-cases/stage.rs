@@ -3,10 +3,10 @@
 use std::error::Error;
 use std::time::Duration;
 
-use guest_tests::gpu::{Clock, Gpu, Times};
+use guest_tests::gpu::{Clock, Fence, Gpu, Times, Use};
 use stile_guest::{
-    Blob, BlobOptions, OpCode, Pending, Record, RenderNode, Session, SessionOptions, StatusOptions,
-    SyncFile,
+    Access, Blob, BlobOptions, Cookie, OpCode, Pending, Record, RenderNode, Session,
+    SessionOptions, StatusOptions, Submission, SyncFile,
 };
 
 /// How a step of a case ends.
@@ -29,6 +29,19 @@ pub(crate) struct Guest {
     clock: Clock,
 }
 
+/// Work of a guest program that a GPU of the host does: it draws into a buffer of its own, and has
+/// not finished. Its fence can be put on whatever it uses besides.
+pub(crate) struct Work<'a> {
+    /// Signals when the work is done.
+    pub(crate) fence: Fence<'a>,
+    /// The same fence in the guest.
+    pub(crate) pending: Pending,
+    /// Its name there.
+    pub(crate) cookie: Cookie,
+    /// What it draws into.
+    pub(crate) target: Blob,
+}
+
 impl Guest {
     /// A context with its status blob.
     pub(crate) fn new(gpu: &Gpu) -> Result<Self> {
@@ -41,9 +54,13 @@ impl Guest {
             status,
             ..SessionOptions::default()
         };
+        Self::open(gpu, &options)
+    }
+
+    fn open(gpu: &Gpu, options: &SessionOptions) -> Result<Self> {
         Ok(Self {
             clock: Clock::compare(gpu)?,
-            session: Session::open(RenderNode::find()?, &options)?,
+            session: Session::open(RenderNode::find()?, options)?,
         })
     }
 
@@ -57,6 +74,20 @@ impl Guest {
     /// The same: a host buffer of one page.
     pub(crate) fn buffer(&self) -> Result<Blob> {
         self.blob(&BlobOptions::host(PAGE))
+    }
+
+    /// A GPU of the host begins to work for this guest.
+    pub(crate) fn work<'a>(&mut self, gpu: &'a Gpu) -> Result<Work<'a>> {
+        let target = self.buffer()?;
+        let fence = gpu.take(target.resource_id())?.begin(Use::Write)?;
+        let pending = self.session.export(&target, Access::READ)?;
+        self.pending(&pending)?;
+        Ok(Work {
+            fence,
+            cookie: cookie_of(&pending)?,
+            pending,
+            target,
+        })
     }
 
     /// Returns when the device has taken up everything that the guest's kernel had queued: what is
@@ -83,7 +114,7 @@ impl Guest {
         self.not_before(&pending.fence, host)?;
         let signalled = record.signalled_ns.ok_or("the record has no host time")?;
         assert!(
-            (host.before_ns..=host.after_ns).contains(&signalled),
+            host.contain(signalled),
             "the host signalled at {host:?}, the record says {record:?}"
         );
         assert!(record.taken_ns <= signalled, "{record:?}");
@@ -109,15 +140,32 @@ impl Guest {
     /// operation up. An EXPORT has not gone through the device's event loop for it: of a fence that
     /// woke it, the device asks the kernel for the time.
     pub(crate) fn at_once(&mut self, pending: &Pending) -> Result<Record> {
-        // The answer may come behind that of a first round on another ring, in the same batch; it
-        // comes before that of a second, which is asked for only then.
-        self.settle()?;
-        self.settle()?;
-        assert!(pending.fence.signalled()?, "the fence waits for something");
+        self.fence_at_once(&pending.fence)?;
         let record = self.session.finish(pending, Some(Duration::ZERO))?;
         if pending.op() == OpCode::Export {
             assert_eq!(record.signalled_ns, None, "{record:?}");
         }
         Ok(record)
     }
+
+    /// The same for any fence of this guest.
+    pub(crate) fn fence_at_once(&self, fence: &SyncFile) -> Result {
+        // The answer may come behind that of a first round on another ring, in the same batch; it
+        // comes before that of a second, which is asked for only then.
+        self.settle()?;
+        self.settle()?;
+        assert!(fence.signalled()?, "the fence waits for something");
+        Ok(())
+    }
+
+    /// Submits operations of one's own, and gives their fence.
+    pub(crate) fn submit(&self, submission: Submission<'_>) -> Result<SyncFile> {
+        let submitted = self.session.submit(&submission.out_fence())?;
+        Ok(submitted.fence.ok_or("the kernel gave no fence")?)
+    }
+}
+
+/// The name that an EXPORT has given to the host's fences.
+pub(crate) fn cookie_of(pending: &Pending) -> Result<Cookie> {
+    Ok(pending.cookie().ok_or("an EXPORT has a cookie")?)
 }

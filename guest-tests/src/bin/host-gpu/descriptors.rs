@@ -35,6 +35,11 @@ pub(crate) fn of_process(process: i32) -> Result<Descriptors, Box<dyn std::error
     Ok(Descriptors { total, kinds })
 }
 
+/// Counts the threads of a process.
+pub(crate) fn threads(process: i32) -> std::io::Result<usize> {
+    Ok(std::fs::read_dir(format!("/proc/{process}/task"))?.count())
+}
+
 /// The link without what differs from one of a kind to the next: `socket:[1234]` is a socket.
 fn kind(target: &str) -> String {
     match target.split_once(":[") {

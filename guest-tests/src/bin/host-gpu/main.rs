@@ -3,8 +3,12 @@
 //! connection is served by itself, and all see the same buffers and fences: a guest, and the runner
 //! that knows when the guest has to go.
 
+mod consumer;
 mod descriptors;
+mod fences;
+mod memory;
 mod player;
+mod timelines;
 
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};

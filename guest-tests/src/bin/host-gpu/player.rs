@@ -1,65 +1,61 @@
 //! Does what is asked.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use guest_tests::gpu::{Call, How, Taken, Times, Use, now_ns, pattern};
+use guest_tests::gpu::{Call, Taken, Use, now_ns, pattern};
 use serde::Serialize;
 use serde_json::Value;
 use stile_gpu::bridge::{Client, Resource};
-use stile_host::{Access, DmaBuf, Mapping, VgemFence, VgemGpu};
+use stile_host::{Access, DmaBuf, Mapping, VgemGpu};
 
+use crate::consumer::Consumers;
 use crate::descriptors;
+use crate::fences::Fence;
+use crate::timelines::Timelines;
 
 /// Why something could not be done, in words for the case that asked.
-type Error = Box<dyn std::error::Error>;
+pub(crate) type Error = Box<dyn std::error::Error>;
 
-/// The GPU, its buffers and fences.
-#[derive(Debug)]
+/// The GPU, its buffers and fences. Copies are the same.
+#[derive(Clone, Debug)]
 pub(crate) struct Player {
     bridge: PathBuf,
-    gpu: VgemGpu,
-    scene: Arc<Scene>,
+    pub(crate) gpu: VgemGpu,
+    pub(crate) scene: Arc<Scene>,
 }
 
 /// What all connections see, and what is told when it changes.
 #[derive(Debug, Default)]
-struct Scene {
+pub(crate) struct Scene {
     props: Mutex<Props>,
-    changed: Condvar,
+    pub(crate) changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Props {
+pub(crate) struct Props {
     /// The daemon's process.
     daemon: i32,
     client: Option<Client>,
     last_buffer: u32,
     buffers: BTreeMap<u32, Arc<DmaBuf>>,
-    fences: BTreeMap<String, Fence>,
+    /// Their resource ids.
+    pub(crate) resources: BTreeMap<u32, u32>,
+    pub(crate) fences: BTreeMap<String, Fence>,
     marks: BTreeMap<String, u32>,
-}
-
-#[derive(Debug)]
-enum Fence {
-    /// Put on its buffer by the driver, which knows it by a number.
-    Driver(NonZeroU32),
-    /// A sync_file of its own.
-    Free(VgemFence),
-    /// It will signal by itself, or has.
-    Left(Option<Result<Times, String>>),
+    pub(crate) consumers: Consumers,
+    pub(crate) timelines: Timelines,
 }
 
 impl Scene {
-    fn lock(&self) -> MutexGuard<'_, Props> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Props> {
         self.props.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until `look` finds something.
-    fn find<T>(&self, mut look: impl FnMut(&mut Props) -> Option<T>) -> T {
+    pub(crate) fn find<T>(&self, mut look: impl FnMut(&mut Props) -> Option<T>) -> T {
         let mut props = self.lock();
         loop {
             if let Some(found) = look(&mut props) {
@@ -92,8 +88,12 @@ impl Player {
                 self.reset();
                 answer(())
             }
-            Call::Take { resource } => answer(self.take(|client| client.by_id(*resource))?),
-            Call::TakeUuid { uuid } => answer(self.take(|client| client.by_uuid(*uuid))?),
+            Call::Take { resource } => {
+                answer(self.take(self.with_client(|client| client.by_id(*resource))?)?)
+            }
+            Call::TakeUuid { uuid } => {
+                answer(self.take(self.with_client(|client| client.by_uuid(*uuid))?)?)
+            }
             Call::Reconnect => {
                 let mut props = self.scene.lock();
                 props.daemon = descriptors::listener(&self.bridge)?;
@@ -114,14 +114,71 @@ impl Player {
                 buffer,
                 r#use,
             } => answer(self.share(fence, *buffer, *r#use)?),
+            Call::Begin { fence } => answer(self.begin_free(fence)?),
             Call::Signal { fence } => answer(self.signal(fence)?),
             Call::SignalAfter { fence, ms } => answer(self.signal_after(fence, *ms)?),
             Call::Signalled { fence } => answer(self.signalled(fence)?),
+            Call::SignalAt {
+                fence,
+                waiter,
+                timeline,
+                point,
+            } => answer(self.signal_at(fence, waiter, timeline, *point)?),
+            Call::TakeTimeline { timeline, uuid } => answer(self.take_timeline(timeline, *uuid)?),
+            Call::OfferTimeline { timeline, uuid } => answer(self.offer_timeline(timeline, *uuid)?),
+            Call::Point { timeline } => answer(self.point(timeline)?),
+            Call::Put {
+                fence,
+                timeline,
+                point,
+            } => answer(self.put(fence, timeline, *point)?),
+            Call::AwaitPoint {
+                waiter,
+                timeline,
+                point,
+                until,
+                ms,
+            } => answer(self.await_point(waiter, (timeline, *point), *until, *ms)?),
+            Call::Store {
+                buffer,
+                offset,
+                value,
+            } => answer(self.store(*buffer, *offset, *value)?),
+            Call::Load { buffer, offset } => answer(self.load(*buffer, *offset)?),
+            Call::SignalMemory {
+                buffer,
+                offset,
+                value,
+            } => answer(self.signal_memory(*buffer, *offset, *value)?),
+            Call::AwaitMemory {
+                waiter,
+                buffer,
+                offset,
+                value,
+                ms,
+            } => {
+                let timeout = Duration::from_millis(*ms);
+                answer(self.await_memory(waiter, *buffer, (*offset, *value), timeout)?)
+            }
+            Call::Threads => answer(descriptors::threads(self.scene.lock().daemon)?),
             Call::Idle { buffer, r#use } => answer(self.buffer(*buffer)?.poll(access(*r#use))?),
             Call::Exported { buffer, r#use } => {
                 let fence = self.buffer(*buffer)?.export_sync_file(access(*r#use))?;
                 answer(fence.signalled()?)
             }
+            Call::Await {
+                waiter,
+                buffer,
+                r#use,
+            } => answer(self.await_buffer(waiter, *buffer, access(*r#use))?),
+            Call::GiveUp { waiter } => answer(self.give_up(waiter)?),
+            Call::Woken { waiter } => answer(self.woken(waiter)?),
+            Call::Keep {
+                export,
+                buffer,
+                r#use,
+            } => answer(self.keep(export, *buffer, access(*r#use))?),
+            Call::Look { export } => answer(self.look(export)?),
             Call::Fill { buffer, seed } => answer(self.fill(*buffer, *seed)?),
             Call::Check { buffer, seed } => answer(self.check(*buffer, *seed)?),
             Call::Descriptors => {
@@ -149,7 +206,10 @@ impl Player {
     fn reset(&self) {
         let mut props = self.scene.lock();
         props.buffers.clear();
+        props.resources.clear();
         props.marks.clear();
+        props.consumers.clear();
+        props.timelines.clear();
         for (_, fence) in std::mem::take(&mut props.fences) {
             if let Fence::Driver(number) = fence {
                 // It may have signalled before; all that counts is that it has now.
@@ -159,18 +219,28 @@ impl Player {
         self.scene.changed.notify_all();
     }
 
-    fn take(
+    /// A connection to the bridge of one's own.
+    pub(crate) fn new_client(&self) -> Result<Client, Error> {
+        Ok(Client::connect(&self.bridge)?)
+    }
+
+    /// Asks the bridge.
+    pub(crate) fn with_client<T>(
         &self,
-        ask: impl FnOnce(&Client) -> Result<Resource, stile_gpu::bridge::ClientError>,
-    ) -> Result<Taken, Error> {
+        ask: impl FnOnce(&Client) -> Result<T, stile_gpu::bridge::ClientError>,
+    ) -> Result<T, Error> {
         let mut props = self.scene.lock();
         let client = match props.client.take() {
             Some(client) => client,
-            None => Client::connect(&self.bridge)?,
+            None => self.new_client()?,
         };
-        let resource = ask(&client);
+        let answer = ask(&client);
         props.client = Some(client);
-        let resource = resource?;
+        Ok(answer?)
+    }
+
+    fn take(&self, resource: Resource) -> Result<Taken, Error> {
+        let mut props = self.scene.lock();
         let number = props.last_buffer.wrapping_add(1);
         props.last_buffer = number;
         let taken = Taken {
@@ -180,103 +250,15 @@ impl Player {
             uuid: resource.uuid,
             inode: rustix::fs::fstat(&resource.buffer)?.st_ino,
         };
+        props.resources.insert(number, taken.resource);
         props.buffers.insert(number, Arc::new(resource.buffer));
         Ok(taken)
     }
 
-    fn buffer(&self, number: u32) -> Result<Arc<DmaBuf>, Error> {
+    pub(crate) fn buffer(&self, number: u32) -> Result<Arc<DmaBuf>, Error> {
         let props = self.scene.lock();
         let buffer = props.buffers.get(&number).cloned();
         buffer.ok_or_else(|| format!("There is no buffer {number}").into())
-    }
-
-    fn begin(&self, name: &str, buffer: u32, r#use: Use, how: How) -> Result<Times, Error> {
-        let buffer = self.buffer(buffer)?;
-        let mut props = self.scene.lock();
-        if props.fences.contains_key(name) {
-            return Err(format!("There is a fence {name} already").into());
-        }
-        let before_ns = now_ns();
-        let fence = match how {
-            How::Driver => Fence::Driver(self.gpu.node().attach(&buffer, access(r#use))?),
-            How::Import => Fence::Free(self.gpu.attach(&buffer, access(r#use))?),
-        };
-        let after_ns = now_ns();
-        props.fences.insert(name.to_owned(), fence);
-        Ok(Times {
-            before_ns,
-            after_ns,
-        })
-    }
-
-    fn share(&self, name: &str, buffer: u32, r#use: Use) -> Result<Times, Error> {
-        let buffer = self.buffer(buffer)?;
-        let props = self.scene.lock();
-        let Some(Fence::Free(fence)) = props.fences.get(name) else {
-            return Err(format!("There is no imported fence {name}").into());
-        };
-        let before_ns = now_ns();
-        buffer.import_sync_file(access(r#use), fence.sync_file())?;
-        let after_ns = now_ns();
-        Ok(Times {
-            before_ns,
-            after_ns,
-        })
-    }
-
-    fn signal(&self, name: &str) -> Result<Times, Error> {
-        let fence = self.remove(name)?;
-        self.signal_fence(&fence)
-    }
-
-    fn remove(&self, name: &str) -> Result<Fence, Error> {
-        let fence = self.scene.lock().fences.remove(name);
-        fence.ok_or_else(|| format!("There is no fence {name}").into())
-    }
-
-    fn signal_fence(&self, fence: &Fence) -> Result<Times, Error> {
-        let before_ns = now_ns();
-        match fence {
-            Fence::Driver(number) => self.gpu.node().signal(*number)?,
-            Fence::Free(fence) => fence.signal()?,
-            Fence::Left(_) => return Err("The fence signals by itself".into()),
-        }
-        let after_ns = now_ns();
-        Ok(Times {
-            before_ns,
-            after_ns,
-        })
-    }
-
-    fn signal_after(&self, name: &str, ms: u64) -> Result<(), Error> {
-        let fence = self.remove(name)?;
-        let mut props = self.scene.lock();
-        props.fences.insert(name.to_owned(), Fence::Left(None));
-        let (scene, gpu) = (Arc::clone(&self.scene), self.gpu.clone());
-        let (bridge, name) = (self.bridge.clone(), name.to_owned());
-        std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(ms));
-            let player = Self { bridge, gpu, scene };
-            let times = player
-                .signal_fence(&fence)
-                .map_err(|error| error.to_string());
-            let mut props = player.scene.lock();
-            // After a reset nobody asks for it.
-            if let Some(Fence::Left(place)) = props.fences.get_mut(&name) {
-                *place = Some(times);
-            }
-            player.scene.changed.notify_all();
-        });
-        Ok(())
-    }
-
-    fn signalled(&self, name: &str) -> Result<Times, Error> {
-        let times = self.scene.find(|props| match props.fences.get(name) {
-            Some(Fence::Left(None)) => None,
-            Some(Fence::Left(Some(times))) => Some(times.clone()),
-            _ => Some(Err(format!("{name} is not a fence that signals by itself"))),
-        });
-        Ok(times?)
     }
 
     fn fill(&self, buffer: u32, seed: u64) -> Result<(), Error> {
@@ -313,7 +295,7 @@ fn answer(value: impl Serialize) -> Result<Value, Error> {
     Ok(serde_json::to_value(value)?)
 }
 
-fn access(r#use: Use) -> Access {
+pub(crate) fn access(r#use: Use) -> Access {
     match r#use {
         Use::Read => Access::READ,
         Use::Write => Access::WRITE,

@@ -3,9 +3,9 @@
 use guest_tests::gpu::{Fence, Gpu, HostBuffer, Use};
 use guest_tests::outcome::Outcome;
 use guest_tests::payload::Case;
-use stile_guest::{Access, Blob, BlobOptions, Cookie, FenceOptions, Pending, Submission};
+use stile_guest::{Access, Blob, BlobOptions, FenceOptions, Submission};
 
-use crate::stage::{Guest, PAGE, Result};
+use crate::stage::{Guest, PAGE, Result, cookie_of};
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -33,10 +33,6 @@ pub(super) const CASES: &[Case] = &[
         run: what_is_imported_stays,
     },
 ];
-
-fn cookie_of(pending: &Pending) -> Result<Cookie> {
-    Ok(pending.cookie().ok_or("an EXPORT has a cookie")?)
-}
 
 fn imported_as_a_readers_it_holds_writers() -> Outcome {
     let gpu = Gpu::in_guest()?;

@@ -1,9 +1,9 @@
 //! MERGE, WAIT and DROP: cookies.
 
-use guest_tests::gpu::{Fence, Gpu, Use};
+use guest_tests::gpu::{Fence, Gpu};
 use guest_tests::outcome::Outcome;
 use guest_tests::payload::Case;
-use stile_guest::{Access, Blob, Cookie};
+use stile_guest::{Blob, Cookie};
 
 use crate::stage::{Guest, Result};
 
@@ -36,12 +36,8 @@ pub(super) const CASES: &[Case] = &[
 
 /// A busy buffer and the name of its fence in the guest.
 fn busy<'a>(gpu: &'a Gpu, guest: &mut Guest) -> Result<(Blob, Fence<'a>, Cookie)> {
-    let buffer = guest.buffer()?;
-    let fence = gpu.take(buffer.resource_id())?.begin(Use::Write)?;
-    let exported = guest.session.export(&buffer, Access::READ)?;
-    guest.pending(&exported)?;
-    let cookie = exported.cookie().ok_or("an EXPORT has a cookie")?;
-    Ok((buffer, fence, cookie))
+    let work = guest.work(gpu)?;
+    Ok((work.target, work.fence, work.cookie))
 }
 
 fn a_merge_signals_with_the_later_one() -> Outcome {

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bridge;
+mod chain;
 mod command;
 mod contexts;
 mod export;
@@ -11,7 +12,10 @@ mod merge;
 mod order;
 mod own_dma_buf;
 mod quota;
+mod readers;
 mod syncobj;
+mod window_system;
+mod writers;
 
 use guest_tests::payload::Case;
 
@@ -23,6 +27,10 @@ pub(crate) const ALL: &[&[Case]] = &[
     own_dma_buf::CASES,
     syncobj::CASES,
     order::CASES,
+    window_system::CASES,
+    readers::CASES,
+    writers::CASES,
+    chain::CASES,
     mapping::CASES,
     bridge::CASES,
     contexts::CASES,
