@@ -11,6 +11,7 @@
 //! what takes longer than [`HANG`] is taken for hung.
 
 mod daemon;
+pub mod events;
 mod freeze;
 pub mod gpu;
 mod ram;

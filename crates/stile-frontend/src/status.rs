@@ -55,13 +55,18 @@ impl StatusBlob {
     }
 
     fn read(&self, ram: &Ram, offset: u64, bytes: usize) -> Vec<u8> {
-        let mut left = self.offset + offset;
-        for page in &self.pages {
-            if left < u64::from(page.bytes) {
-                return ram.read(page.address + left, bytes);
-            }
-            left -= u64::from(page.bytes);
-        }
-        panic!("the status blob ends before {offset}");
+        read(ram, &self.pages, self.offset + offset, bytes)
     }
+}
+
+/// Bytes of a blob, which lie within one of its pages.
+pub(crate) fn read(ram: &Ram, pages: &[Piece], offset: u64, bytes: usize) -> Vec<u8> {
+    let mut left = offset;
+    for page in pages {
+        if left < u64::from(page.bytes) {
+            return ram.read(page.address + left, bytes);
+        }
+        left -= u64::from(page.bytes);
+    }
+    panic!("the blob ends before {offset}");
 }

@@ -25,7 +25,7 @@ use stile_gpu::bridge::{Client, ClientError};
 fn daemon() -> (Daemon, PathBuf) {
     // The daemon runs in its folder.
     let options = Options::new(env!("CARGO_BIN_EXE_stile-gpu"));
-    let daemon = Daemon::start(options.with(&["--bridge=bridge.sock"]));
+    let daemon = Daemon::start(options.with(&["--bridge=bridge.sock", "--syncobj-node=none"]));
     let path = daemon.folder().join("bridge.sock");
     (daemon, path)
 }
@@ -92,13 +92,28 @@ fn the_packets_are_as_the_specification_has_them() {
 fn questions_that_make_no_sense_are_answered_so() {
     let (_daemon, path) = daemon();
     let socket = dial(&path);
-    for kind in [0, 3, u32::MAX] {
+    for kind in [0, 3, 4, 5, u32::MAX] {
         assert_eq!(ask(&socket, &question(kind, 1, [1; 16])), refusal(22));
     }
     for length in [1, 4, 23, 25, 100, 60_000] {
         assert_eq!(ask(&socket, &vec![1; length]), refusal(22), "{length}");
     }
     assert_eq!(ask(&socket, &question(1, 5, [0; 16])), refusal(2));
+}
+
+#[test]
+fn a_device_without_timelines_has_none_and_takes_none() {
+    let (_daemon, path) = daemon();
+    let socket = dial(&path);
+    assert_eq!(ask(&socket, &question(3, 0, [5; 16])), refusal(2));
+    // An offer without a descriptor, and with flags that there are not.
+    assert_eq!(ask(&socket, &question(4, 0, [5; 16])), refusal(22));
+    assert_eq!(ask(&socket, &question(4, 2, [5; 16])), refusal(22));
+    let client = Client::connect(&path).unwrap();
+    let answer = client.timeline([5; 16]);
+    assert!(matches!(answer, Err(ClientError::NotFound)), "{answer:?}");
+    let offer = client.offer_timeline([5; 16], std::os::fd::AsFd::as_fd(&socket), false);
+    assert!(matches!(offer, Err(ClientError::Refused(95))), "{offer:?}");
 }
 
 #[test]
@@ -111,12 +126,12 @@ fn descriptors_that_come_with_a_question_are_closed() {
     let socket = dial(&path);
     ask(&socket, &question(1, 1, [0; 16]));
     let before = daemon.open_fds();
-    for _ in 0..10 {
+    for kind in [1, 4, 1, 4, 5] {
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         let fds = [socket.as_fd()];
         control.push(SendAncillaryMessage::ScmRights(&fds));
-        let bytes = question(1, 1, [0; 16]);
+        let bytes = question(kind, 1, [0; 16]);
         let slices = [IoSlice::new(&bytes)];
         sendmsg(&socket, &slices, &mut control, SendFlags::NOSIGNAL).unwrap();
         let mut answer = [0; 64];
