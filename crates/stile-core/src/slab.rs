@@ -3,12 +3,13 @@
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
-/// Names an entry. A key whose entry is gone names nothing, also when its place is in use again.
+/// Names an entry. A key whose entry is gone names nothing, also when its place is in use again. In
+/// order, older entries come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
-    index: u32,
     /// Not zero, so that `Option<Key>` is no larger than a key.
     serial: NonZeroU32,
+    index: u32,
 }
 
 impl Key {

@@ -2,6 +2,8 @@
 //!
 //! The properties live lives that are drawn at random.
 
+mod points;
+
 use std::collections::VecDeque;
 
 use stile_core::{Device, Errno, Limits, errno};
@@ -9,9 +11,12 @@ use stile_wire::gpu::types;
 use stile_wire::sync::Access;
 
 use crate::model::{
-    Command, Ending, FenceId, Fencing, Model, Step, blob_again, blob_slowly, boot, context_again,
+    Command, Ending, FenceId, Fencing, Model, PointStep, Step, blob_again, blob_slowly, boot,
+    context_again,
 };
 use crate::sim::{Fenced, GuestCommand, HostFails, Sim};
+
+use points::HostSyncobj;
 
 const MS: u64 = 1_000_000;
 const START_NS: u64 = 5_000 * MS;
@@ -31,7 +36,7 @@ pub(crate) fn small() -> Limits {
         cpu_accesses: 2,
         timeout_ms: 2_000,
         pending_fences: 4,
-        fds: 14,
+        fds: 18,
         submit_bytes: 128,
         operations: 4,
         looks: 5,
@@ -44,6 +49,8 @@ pub(crate) struct Life {
     sim: Sim,
     model: Model,
     last_id: u64,
+    /// Syncobjs that host processes have offered, with their numbers.
+    offered: Vec<HostSyncobj>,
     /// Whether the host takes its time for buffers.
     slow: bool,
     /// Commands that lie in the ring while the device is paused.
@@ -57,6 +64,7 @@ impl Life {
             sim: Sim::with_accesses(limits.cpu_accesses),
             model: Model::new(limits, START_NS),
             last_id: 0,
+            offered: Vec::new(),
             slow: false,
             ring: VecDeque::new(),
         };
@@ -110,6 +118,7 @@ impl Life {
         let encoded = encode(command, ring);
         let chain = self.sim.open_chain();
         self.model.command(chain, command, &encoded, fenced);
+        self.model.end_due();
         let now_ns = self.model.now_ns();
         self.device
             .submit(&mut self.sim, now_ns, chain, &encoded.bytes(fenced));
@@ -237,6 +246,7 @@ impl Life {
                     self.sim.storage(resource).store(offset, value);
                 }
             }
+            Step::Point(step) => self.run_point(step),
             Step::Pass { ms } => self.pass(ms),
             Step::HostFails { errno, after } => {
                 let error = Some(Errno(errno));
@@ -263,6 +273,7 @@ impl Life {
 
     fn compare(&mut self) {
         self.model.adopt_watches(&mut self.sim);
+        self.model.adopt_points(&mut self.sim);
         self.model.verify_invariants(&self.device, &mut self.sim);
     }
 
@@ -295,6 +306,10 @@ impl Life {
                 while !self.sim.signalled_watches().is_empty() {
                     self.run(&Step::DeliverAll);
                 }
+                self.run(&Step::Point(PointStep::ReachAll));
+                // What may never happen is left to its deadline, and nothing else is.
+                self.model.assert_only_event_waits();
+                self.run(&Step::Pass { ms: 1_000 });
             }
             Ending::Deadlines => self.run(&Step::Pass { ms: 1_000 }),
         }

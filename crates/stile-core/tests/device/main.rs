@@ -30,3 +30,4 @@ mod spec;
 mod spec_table;
 mod status;
 mod timelines;
+mod watches;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use stile_core::Limits;
 
 use crate::life::{Life, small};
-use crate::model::{Ending, Step, step};
+use crate::model::{Ending, Step, event_step, step};
 
 /// What happens in a life.
 fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
@@ -48,6 +48,22 @@ proptest! {
     fn nor_in_a_long_life_with_room_for_everything(steps in steps(400), ending in ending()) {
         let limits = Limits { fence_deadline_ms: 1_000, ..Limits::default() };
         let mut life = Life::new(limits, 1024);
+        life.run_all(&steps);
+        life.end(ending);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(400))]
+
+    #[test]
+    fn no_event_is_lost_or_told_twice_or_out_of_order(
+        steps in vec(event_step(), 1..80),
+        ending in ending(),
+    ) {
+        let limits = Limits { events: 8, fds: 40, ..small() };
+        let mut life = Life::new(limits, 256);
+        life.run_all(&[Step::Boot]);
         life.run_all(&steps);
         life.end(ending);
     }

@@ -270,6 +270,9 @@ impl Model {
             cookies: BTreeMap::new(),
             status: None,
             rings: BTreeMap::new(),
+            ring: None,
+            kept: Vec::new(),
+            timelines: BTreeMap::new(),
         };
         self.contexts.insert(ctx, context);
         Response::Ok

@@ -67,6 +67,7 @@ impl Model {
     /// Time passes. The deadlines end what they end in their order, which is that of submission.
     pub(crate) fn pass(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
+        self.pass_events();
         let mut due = Vec::new();
         for (line, fences) in self.lines.iter().enumerate() {
             for (nth, fence) in fences.fences.iter().enumerate() {
@@ -174,6 +175,7 @@ impl Model {
         }
         self.unfenced.clear();
         self.cancel_all_requests();
+        self.end_due();
     }
 
     /// Buffers that are being made.

@@ -4,11 +4,14 @@
 mod allocations;
 mod commands;
 mod events;
+mod inbox;
 mod joined;
 mod operations;
 mod pieces;
+mod points;
 mod requests;
 mod steps;
+mod timelines;
 mod verify;
 mod waits;
 
@@ -18,14 +21,18 @@ use stile_core::{Chain, Errno, Limits, RequestId, WaitId};
 use stile_wire::gpu::{Response, Timeline};
 use stile_wire::sync::{RecordFlags, StatusRecord};
 
+pub(crate) use points::PointStep;
 pub(crate) use steps::{
-    Command, Ending, FenceId, Fencing, Step, blob_again, blob_slowly, boot, context_again, step,
+    Command, Ending, FenceId, Fencing, Step, blob_again, blob_slowly, boot, context_again,
+    event_step, step,
 };
 
+use inbox::{ModelEvent, ModelRing};
 use requests::ModelRequest;
+use timelines::{ModelPoint, ModelTimeline};
 use waits::{Cause, ModelAccess};
 
-use crate::sim::{Fenced, GuestCommand, HostFails, Kernel, Reservation, SyncFile, Task};
+use crate::sim::{Fenced, GuestCommand, HostFails, Kernel, Points, Reservation, SyncFile, Task};
 
 /// An answer that the device must give.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +53,8 @@ enum Ended {
     Deadline,
     /// The host could not watch what it waits for.
     Refused,
+    /// There is an event, or will be none.
+    Told,
 }
 
 /// An operation that goes on, or went on.
@@ -127,6 +136,10 @@ struct ModelContext {
     status: Option<ModelStatus>,
     /// Indices of `Model::lines`.
     rings: BTreeMap<u8, usize>,
+    ring: Option<ModelRing>,
+    /// Events that are not written, oldest first: indices of `Model::events`.
+    kept: Vec<usize>,
+    timelines: BTreeMap<u64, ModelTimeline>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,6 +213,17 @@ pub(crate) struct Model {
     waits: Vec<ModelWait>,
     /// Those of them that the device must have watched since this was last looked at.
     watched: Vec<usize>,
+    /// All events ever.
+    events: Vec<ModelEvent>,
+    /// EVENT_WAITs that end when everything else has happened.
+    due: Vec<(usize, Option<Errno>)>,
+    /// All drm_syncobjs ever.
+    syncobjs: Vec<Points>,
+    /// All watches of points ever.
+    points: Vec<ModelPoint>,
+    /// Syncobjs by the names that guests have given them, and host processes.
+    shared: BTreeMap<[u8; 16], usize>,
+    offered: BTreeMap<[u8; 16], (usize, bool)>,
     jobs: Vec<ModelJob>,
     unmade: Vec<Unmade>,
     /// Places in the hostmem region that are taken: bytes by offset.
@@ -243,6 +267,12 @@ impl Model {
             global: 0,
             waits: Vec::new(),
             watched: Vec::new(),
+            events: Vec::new(),
+            due: Vec::new(),
+            syncobjs: Vec::new(),
+            points: Vec::new(),
+            shared: BTreeMap::new(),
+            offered: BTreeMap::new(),
             jobs: Vec::new(),
             unmade: Vec::new(),
             region: BTreeMap::new(),
@@ -305,7 +335,8 @@ impl Model {
             .map(|context| context.cookies.len())
             .sum();
         let waits = self.waits.iter().filter(|wait| wait.ended.is_none());
-        self.blobs.len() + self.unmade.len() + cookies + waits.count()
+        let timelines = self.timelines() + self.point_watches();
+        self.blobs.len() + self.unmade.len() + cookies + waits.count() + timelines
     }
 
     /// The blobs that are there and those that are being made.
@@ -399,6 +430,15 @@ impl Model {
         record.done_ns = self.now_ns.into();
         record.signalled_ns = signalled_ns.into();
         self.record(life, record);
+    }
+}
+
+/// A name of the guest's, which is not 0.
+fn named(name: u64) -> Result<u64, Errno> {
+    if name == 0 {
+        Err(stile_core::errno::EINVAL)
+    } else {
+        Ok(name)
     }
 }
 

@@ -2,27 +2,27 @@
 
 use stile_core::{Errno, errno};
 use stile_wire::gpu::{Response, ResponseError};
-use stile_wire::sync::{Access, StatusRecord};
+use stile_wire::sync::{Access, Op, StatusRecord};
 
 use super::pieces::Piece;
 use super::waits::Cause;
-use super::{Model, ModelStatus, ModelWait, Turn, verify};
+use super::{Model, ModelStatus, ModelWait, Turn, named, verify};
 use crate::sim::{Kernel, SyncFile, record};
 
 const INVALID: Response = Response::Err(ResponseError::InvalidParameter);
 
 /// What an operation leaves to be done.
-enum Done {
+pub(super) enum Done {
     Now,
     Waits(Cause),
 }
 
 /// A submission as the model runs it.
-struct Run {
-    context: u64,
-    ctx_id: u32,
+pub(super) struct Run {
+    pub(super) context: u64,
+    pub(super) ctx_id: u32,
     ring: u8,
-    fenced: bool,
+    pub(super) fenced: bool,
     /// The timeline of its fence.
     line: Option<usize>,
     /// What SNAPSHOT and FROM_RING may look at yet.
@@ -34,14 +34,6 @@ struct Run {
 fn access(bits: u32) -> Result<Access, Errno> {
     let access = Access::from_bits(bits).filter(|access| !access.is_empty());
     access.ok_or(errno::EINVAL)
-}
-
-fn named(cookie: u64) -> Result<u64, Errno> {
-    if cookie == 0 {
-        Err(errno::EINVAL)
-    } else {
-        Ok(cookie)
-    }
 }
 
 /// The code, cookie and resource that a record of the piece names.
@@ -66,10 +58,28 @@ fn names(piece: Piece) -> (u8, u64, u32) {
         Piece::Clock => (0x8a, 0, 0),
         Piece::Poll { resource, .. } => (0x86, 0, resource),
         Piece::MemSignal { resource, .. } => (0x99, 0, resource),
+        Piece::Op(op) => names_of(op),
         Piece::Unknown => (0xbf, 0, 0),
         Piece::WrongSize => (0x80, 0, 0),
         Piece::Broken => (0x84, 0, 0),
     }
+}
+
+/// The same of an operation on events or timelines.
+fn names_of(op: Op) -> (u8, u64, u32) {
+    let (cookie, resource) = match op {
+        Op::Events { resource_id, .. } => (0, resource_id),
+        Op::Cancel { event } | Op::TlWatch { event, .. } => (event, 0),
+        Op::TlTransfer { cookie, .. } => (cookie, 0),
+        Op::TlCreate { timeline, .. }
+        | Op::TlDestroy { timeline }
+        | Op::TlSignal { timeline, .. }
+        | Op::TlReset { timeline }
+        | Op::TlShare { timeline, .. }
+        | Op::TlAdopt { timeline, .. } => (timeline, 0),
+        _ => (0, 0),
+    };
+    (op.code().code(), cookie, resource)
 }
 
 impl Model {
@@ -126,7 +136,7 @@ impl Model {
                 self.note_of(&run, record);
                 return (INVALID, run.waits);
             }
-            match self.operation(&mut run, *piece) {
+            match self.operation(&mut run, *piece, nth as u32) {
                 Ok(Done::Now) => self.note_of(&run, record),
                 Ok(Done::Waits(cause)) => {
                     record.taken_ns = self.now_ns.into();
@@ -170,7 +180,7 @@ impl Model {
         self.record(run.context, record);
     }
 
-    fn operation(&mut self, run: &mut Run, piece: Piece) -> Result<Done, Errno> {
+    fn operation(&mut self, run: &mut Run, piece: Piece, tag: u32) -> Result<Done, Errno> {
         match piece {
             Piece::Export {
                 resource,
@@ -299,6 +309,7 @@ impl Model {
                 Ok(Done::Now)
             }
             Piece::Clock => Ok(Done::Now),
+            Piece::Op(op) => self.op(run, op, tag),
             Piece::Poll {
                 resource,
                 access: bits,
@@ -329,13 +340,13 @@ impl Model {
         }
     }
 
-    fn context(&mut self, run: &Run) -> &mut super::ModelContext {
+    pub(super) fn context(&mut self, run: &Run) -> &mut super::ModelContext {
         self.contexts
             .get_mut(&run.ctx_id)
             .expect("the submission's context")
     }
 
-    fn cookie(&mut self, run: &Run, cookie: u64) -> Result<SyncFile, Errno> {
+    pub(super) fn cookie(&mut self, run: &Run, cookie: u64) -> Result<SyncFile, Errno> {
         self.context(run)
             .cookies
             .get(&cookie)
@@ -348,7 +359,7 @@ impl Model {
         attached.then_some(()).ok_or(errno::ENOENT)
     }
 
-    fn room_for_cookie(&mut self, run: &Run, cookie: u64) -> Result<(), Errno> {
+    pub(super) fn room_for_cookie(&mut self, run: &Run, cookie: u64) -> Result<(), Errno> {
         let most = self.limits.cookies as usize;
         let cookies = &self.context(run).cookies;
         if cookie == 0 {
@@ -362,7 +373,7 @@ impl Model {
         }
     }
 
-    fn room_for_wait(&self, run: &Run) -> Result<(), Errno> {
+    pub(super) fn room_for_wait(&self, run: &Run) -> Result<(), Errno> {
         if run.fenced && run.waits.is_empty() && self.full() {
             Err(errno::EDQUOT)
         } else {
@@ -370,7 +381,7 @@ impl Model {
         }
     }
 
-    fn room_for_fds(&self, more: usize) -> Result<(), Errno> {
+    pub(super) fn room_for_fds(&self, more: usize) -> Result<(), Errno> {
         let full = self.fds() + more > self.limits.fds as usize;
         if full { Err(errno::EMFILE) } else { Ok(()) }
     }
@@ -380,13 +391,7 @@ impl Model {
             self.context(run).status = None;
             return Ok(());
         }
-        self.attached(run, resource)?;
-        let fits = offset + size <= self.blobs[&resource].size;
-        if !fits || !offset.is_multiple_of(64) || !(128..=65536).contains(&size) {
-            return Err(errno::EINVAL);
-        }
-        self.host_call()?;
-        let (offset, size) = (offset as usize, size as usize);
+        let (offset, size) = self.place(run, resource, offset, size)?;
         let bytes = &mut self
             .blobs
             .get_mut(&resource)
@@ -402,6 +407,23 @@ impl Model {
         };
         self.context(run).status = Some(status);
         Ok(())
+    }
+
+    /// Where a status blob or an event ring is to be.
+    pub(super) fn place(
+        &mut self,
+        run: &Run,
+        resource: u32,
+        offset: u64,
+        size: u64,
+    ) -> Result<(usize, usize), Errno> {
+        self.attached(run, resource)?;
+        let fits = offset + size <= self.blobs[&resource].size;
+        if !fits || !offset.is_multiple_of(64) || !(128..=65536).contains(&size) {
+            return Err(errno::EINVAL);
+        }
+        self.host_call()?;
+        Ok((offset as usize, size as usize))
     }
 
     fn export(&self, resource: u32, access: Access) -> SyncFile {

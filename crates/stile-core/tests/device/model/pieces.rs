@@ -5,6 +5,8 @@ use stile_wire::sync::{
     Access, Op, encode_drop, encode_export, encode_import, encode_merge, encode_status, encode_wait,
 };
 
+use super::points::event_op;
+
 /// A piece of a submission. Its tag is its number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Piece {
@@ -62,6 +64,8 @@ pub(crate) enum Piece {
         offset: u64,
         value: u64,
     },
+    /// One on events or timelines.
+    Op(Op),
     /// An operation for the ring after the submission's.
     WrongRing {
         cookie: u64,
@@ -147,6 +151,7 @@ impl Piece {
                 };
                 op.encode(ring, tag).to_vec()
             }
+            Self::Op(op) => op.encode(ring, tag).to_vec(),
             Self::Clock => Op::Clock.encode(ring, tag).to_vec(),
             Self::Poll {
                 resource: resource_id,
@@ -199,7 +204,7 @@ fn new_cookie() -> impl Strategy<Value = u64> {
     prop_oneof![20 => 1_u64..=8, 1 => Just(0)]
 }
 
-fn cookie() -> impl Strategy<Value = u64> {
+pub(super) fn cookie() -> impl Strategy<Value = u64> {
     prop_oneof![20 => 1_u64..=2, 6 => 3_u64..=6, 1 => Just(0)]
 }
 
@@ -248,6 +253,7 @@ pub(super) fn piece() -> impl Strategy<Value = Piece> {
             .prop_map(|(resource, cookie)| Piece::Snapshot { resource, cookie }),
         8 => (any::<bool>(), resource(), access())
             .prop_map(|(begins, resource, access)| Piece::Cpu { begins, resource, access }),
+        40 => event_op().prop_map(Piece::Op),
         20 => (resource(), access())
             .prop_map(|(resource, access)| Piece::Poll { resource, access }),
         4 => (resource(), offset, size).prop_map(|(resource, offset, size)| {

@@ -3,8 +3,10 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use stile_core::{Request, ResourceName};
+use stile_wire::sync::{Op, TimelineFlags};
 
 use super::pieces::{Piece, count, counter, piece, resource};
+use super::points::{PointStep, event_op, point_step};
 
 /// Which id a fence gets, counted from the last of the whole device.
 #[derive(Clone, Copy, Debug)]
@@ -148,6 +150,8 @@ pub(crate) enum Step {
         offset: u64,
         value: u64,
     },
+    /// About points.
+    Point(PointStep),
     Pass {
         ms: u64,
     },
@@ -292,6 +296,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => (0_usize..8).prop_map(|nth| Step::Withdraw { nth }),
         2 => (1_u32..=2, counter(), count())
             .prop_map(|(resource, offset, value)| Step::Store { resource, offset, value }),
+        18 => point_step().prop_map(Step::Point),
         4 => time.prop_map(|ms| Step::Pass { ms }),
         1 => (errno, 0_u32..3).prop_map(|(errno, after)| Step::HostFails { errno, after }),
         1 => (1_u32..=2).prop_map(|ctx| Step::ContextAgain { ctx }),
@@ -299,6 +304,26 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         3 => (1_u32..=3, fencing()).prop_map(|(mem, fencing)| Step::BlobSlowly { mem, fencing }),
         1 => prop::bool::weighted(0.4)
             .prop_map(|reset| if reset { Step::Reset } else { Step::DeliverAll }),
+    ]
+}
+
+/// What happens in a life that is full of events.
+pub(crate) fn event_step() -> impl Strategy<Value = Step> {
+    let nth = 0_usize..8;
+    let submit = (1_u32..=2, vec(event_op(), 1..3)).prop_map(|(ctx, ops)| Command::Submit {
+        ctx,
+        pieces: ops.into_iter().map(Piece::Op).collect(),
+        cut_short: false,
+    });
+    prop_oneof![
+        30 => (submit, fencing()).prop_map(|(submit, fencing)| Step::Guest(submit, fencing)),
+        12 => point_step().prop_map(Step::Point),
+        3 => nth.prop_map(|nth| Step::Signal { nth, error: false }),
+        1 => Just(Step::DeliverAll),
+        2 => (0_u64..500).prop_map(|ms| Step::Pass { ms }),
+        1 => Just(Step::HostFails { errno: 12, after: 1 }),
+        1 => (1_u32..=2).prop_map(|resource| Step::BlobAgain { resource }),
+        1 => (1_u32..=2).prop_map(|ctx| Step::ContextAgain { ctx }),
     ]
 }
 
@@ -324,8 +349,9 @@ fn blob(resource: u32) -> [Step; 2] {
     ]
 }
 
-/// A context with both buffers, a status blob and two cookies.
-fn context(ctx: u32) -> [Step; 4] {
+/// A context with both buffers, a status blob, two cookies, an event ring and two timelines, of which
+/// the second is a binary one.
+fn context(ctx: u32) -> [Step; 5] {
     let pieces = vec![
         Piece::Status {
             resource: ctx,
@@ -343,6 +369,15 @@ fn context(ctx: u32) -> [Step; 4] {
             cookie: 2,
         },
     ];
+    let events = Op::Events {
+        resource_id: ctx,
+        offset: 2048,
+        size: 192,
+    };
+    let timeline = |timeline, flags| Op::TlCreate { timeline, flags };
+    let plain = timeline(1, TimelineFlags::empty());
+    let binary = timeline(2, TimelineFlags::BINARY);
+    let timelines = [events, plain, binary].map(Piece::Op);
     [
         guest(Command::CtxCreate { ctx, capset: 30 }),
         guest(Command::Attach { ctx, resource: 1 }),
@@ -350,6 +385,11 @@ fn context(ctx: u32) -> [Step; 4] {
         guest(Command::Submit {
             ctx,
             pieces,
+            cut_short: false,
+        }),
+        guest(Command::Submit {
+            ctx,
+            pieces: timelines.into(),
             cut_short: false,
         }),
     ]

@@ -65,9 +65,10 @@ impl Model {
     /// have passed, or the host could not watch it.
     ///
     /// A response without one, of a fence, signals nothing: that fence is done but for those before
-    /// it, and the next one of its timeline has been parked behind it, so that it is not lost.
+    /// it, and the next one of its timeline has been parked behind it, so that it is not lost. (That
+    /// one's command may have ended an EVENT_WAIT, and so itself.)
     fn never_early(&mut self, sim: &Sim) {
-        for (answer, _) in &sim.answers {
+        for (at, (answer, _)) in sim.answers.iter().enumerate() {
             let Some((line, nth)) = self.fence_of(answer.chain) else {
                 continue;
             };
@@ -76,7 +77,9 @@ impl Model {
                 let [fence, next] = &fences[nth..] else {
                     panic!("nothing but one fence stands for {:?}", &fences[nth..]);
                 };
-                let waits = sim.outstanding.contains(&next.chain);
+                let mut later = sim.answers[at..].iter();
+                let waits = sim.outstanding.contains(&next.chain)
+                    || later.any(|(later, _)| later.chain == next.chain);
                 assert!(waits, "{next:?} does not wait and stands for {fence:?}");
                 assert!(self.has_really_ended(fence), "{fence:?} has not ended");
                 continue;
@@ -116,6 +119,7 @@ impl Model {
                 Cause::Fence(file) => self.kernel.is_signalled(file),
                 Cause::Poll { .. } => false,
                 Cause::Cpu(nth) => self.is_accessed(*nth),
+                Cause::Event => wait.ended == Some(Ended::Told),
             };
             !given_up && !signalled
         });
@@ -199,7 +203,9 @@ impl Model {
         let unmade = unmade.filter(|unmade| unmade.fortune == Fortune::Awaited);
         let unmade = unmade.map(|unmade| unmade.deadline_ns);
         let requests = self.requests.iter().map(|request| request.deadline_ns);
-        let next = next.chain(commands).chain(unmade).chain(requests).min();
+        let events = self.next_time_out_ns();
+        let next = next.chain(commands).chain(unmade).chain(requests);
+        let next = next.chain(events).min();
         assert_eq!(device.next_deadline_ns(), next, "the next deadline");
     }
 

@@ -17,6 +17,8 @@ pub(super) enum Cause {
     Poll { blob: u64, access: Access },
     /// An access of the CPU: its index in `Model::accesses`.
     Cpu(usize),
+    /// An event in the context's ring.
+    Event,
 }
 
 /// An access of the CPU.

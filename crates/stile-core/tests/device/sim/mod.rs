@@ -16,3 +16,4 @@ pub(crate) use host::{HostFails, Sim, Task};
 pub(crate) use kernel::{Kernel, Reservation, Source, SyncFile};
 pub(crate) use points::Points;
 pub(crate) use status::{Records, record};
+pub(crate) use syncobjs::Shared;
