@@ -1,6 +1,6 @@
 //! Test programs that need a real host kernel with dma-bufs: they run on the lab's host side, all in
 //! one boot, each a suite. A test target becomes one by requiring the feature "lab" in its
-//! Cargo.toml; nothing else names it.
+//! Cargo.toml; nothing else names it, unless it is to run with both host kernels.
 
 use std::process::Command;
 use std::time::Duration;
@@ -17,6 +17,15 @@ use crate::workspace::Workspace;
 
 /// Longer than all of them take together.
 const BOUND: Duration = Duration::from_secs(600);
+
+/// Programs whose subject differs from host kernel to host kernel: they run with the newest, too.
+const ON_BOTH_KERNELS: [&str; 1] = ["stile-gpu/timelines"];
+
+/// Those of the programs that run with the newest host kernel, too.
+pub(crate) fn for_both_kernels<'a>(programs: &[&'a TestProgram]) -> Vec<&'a TestProgram> {
+    let both = |program: &&&TestProgram| ON_BOTH_KERNELS.contains(&program.name.as_str());
+    programs.iter().filter(both).copied().collect()
+}
 
 /// Runs these programs on the host side. One that the machine takes with it fails, and so do those
 /// after it.

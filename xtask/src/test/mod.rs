@@ -19,7 +19,7 @@ use anyhow::{Result, bail};
 use crate::host::Host;
 use crate::programs::Programs;
 use crate::progress::Progress;
-use crate::setup::{Igt, Lab};
+use crate::setup::{Igt, Kernel, Lab};
 use crate::workspace::Workspace;
 use cargo_tests::TestProgram;
 use report::Case;
@@ -131,6 +131,12 @@ fn in_the_lab(
     if !chosen.is_empty() {
         progress.say("running the tests that need a host kernel");
         for suite in host_vm::run(workspace, &host, &chosen, filter)? {
+            report.say_and_add(suite, progress);
+        }
+    }
+    let both = host_vm::for_both_kernels(&chosen);
+    if let (false, Some(newest)) = (both.is_empty(), host.with_kernel(Kernel::Backports)) {
+        for suite in host_vm::run(workspace, &newest, &both, filter)? {
             report.say_and_add(suite, progress);
         }
     }
