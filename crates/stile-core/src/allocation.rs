@@ -191,6 +191,7 @@ impl<H: Host> Device<H> {
             mem: awaited.mem,
             flags: awaited.flags,
             mapping: Mapping::None,
+            moving: None,
             uuid: None,
             contexts: BTreeSet::new(),
         };

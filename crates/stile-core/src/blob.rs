@@ -5,6 +5,7 @@ use alloc::collections::BTreeSet;
 use stile_wire::gpu::{BlobFlags, BlobMem};
 
 use crate::region::PAGE;
+use crate::request::RequestId;
 
 /// Whether a blob lies in the hostmem region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,14 @@ pub(crate) enum Mapping {
     Changing,
     /// It does, from this offset.
     At(u64),
+    /// It does, from this offset: the front end was asked to map another buffer there in the old
+    /// one's place, and has not answered.
+    Moving {
+        /// In the region.
+        offset: u64,
+        /// Who has asked for it.
+        request: RequestId,
+    },
 }
 
 /// Bytes of a blob that count as host memory.
@@ -44,6 +53,8 @@ pub(crate) struct Blob<B, W> {
     pub(crate) mem: BlobMem,
     pub(crate) flags: BlobFlags,
     pub(crate) mapping: Mapping,
+    /// Who waits until the guest sees the buffer, which has taken another's place.
+    pub(crate) moving: Option<RequestId>,
     pub(crate) uuid: Option<[u8; 16]>,
     /// The contexts that it is attached to.
     pub(crate) contexts: BTreeSet<u32>,

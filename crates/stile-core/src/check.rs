@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use crate::blob::Mapping;
 use crate::device::{Device, to_usize};
 use crate::host::Host;
-use crate::job::{Errand, Promise};
+use crate::job::{Errand, Job, Promise};
 use crate::wait::Kind;
 
 /// What is wrong with a device.
@@ -167,7 +167,7 @@ impl<H: Host> Device<H> {
                     .is_some_and(|context| context.resources.contains(resource_id));
                 hold(holds, "A blob names a context that does not hold it")?;
             }
-            if let Mapping::At(offset) = blob.mapping {
+            if let Mapping::At(offset) | Mapping::Moving { offset, .. } = blob.mapping {
                 taken.insert(offset, blob.mapped_bytes());
             }
             let changes = self
@@ -183,6 +183,20 @@ impl<H: Host> Device<H> {
                 .count();
             let expected = usize::from(blob.mapping == Mapping::Changing);
             hold(changes == expected, "A blob changes its mapping by itself")?;
+            if let Mapping::Moving { request, .. } = blob.mapping {
+                let its = |job: &Job| matches!(job.errand, Errand::Move { request: of, .. } if of == request);
+                let jobs = self.jobs.check()?;
+                hold(
+                    jobs.iter().any(|(_, job)| its(job)),
+                    "A blob moves by itself",
+                )?;
+                hold(blob.moving == Some(request), "A blob moves for another")?;
+            }
+            let waits = matches!(blob.mapping, Mapping::None | Mapping::At(_));
+            hold(
+                blob.moving.is_none() || !waits,
+                "A blob could move and does not",
+            )?;
         }
         for (_, job) in self.jobs.check()? {
             if let Errand::Map { offset, .. } = job.errand {

@@ -8,7 +8,7 @@ use crate::answer::Answer;
 use crate::device::Device;
 use crate::fence::{FenceKey, TimelineKey};
 use crate::host::{Errno, Host, JobId, Outcome, WaitId, errno};
-use crate::job::Promise;
+use crate::job::{Errand, Promise};
 use crate::status::Ending;
 use crate::wait::{Kind, Wait};
 
@@ -116,6 +116,9 @@ impl<H: Host> Device<H> {
                 }
                 self.end_job(host, now_ns, key);
             }
+        }
+        if let Errand::Map { resource_id, .. } | Errand::Unmap { resource_id, .. } = job.errand {
+            self.go_on_moving(host, now_ns, resource_id);
         }
     }
 

@@ -110,6 +110,11 @@ impl<R> Inbox<R> {
         }
     }
 
+    /// The blob that the ring lies in.
+    pub(crate) fn ring_resource(&self) -> Option<u32> {
+        self.ring.as_ref().map(EventRing::resource_id)
+    }
+
     /// Whether there is an event that a reader who has read up to `seen` has not: written, or kept
     /// back for want of the room that he makes.
     ///

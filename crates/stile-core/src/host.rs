@@ -221,6 +221,12 @@ pub trait Host: Syncobjs {
     /// Stores an event ring's `overflow`.
     fn write_overflow(&mut self, records: &mut Self::Records, overflow: u64);
 
+    /// Whether `new` may take the place of `old`, as far as can be known without trying.
+    ///
+    /// # Errors
+    /// `EINVAL` for another size; `EOPNOTSUPP` for a buffer without a dma-buf.
+    fn can_replace(&mut self, old: &Self::Buffer, new: &Self::Buffer) -> Result<(), Errno>;
+
     /// The whole memory of a blob, for its counters.
     ///
     /// # Errors
@@ -259,7 +265,8 @@ pub trait Host: Syncobjs {
     /// The opposite of [`Host::share`].
     fn unshare(&mut self, uuid: [u8; 16]);
 
-    /// A buffer has a resource id from now on, and later a UUID: for whoever asks from outside.
+    /// A buffer has a resource id from now on, later a UUID, and may take another's place: for whoever
+    /// asks from outside.
     fn publish(&mut self, resource_id: u32, uuid: Option<[u8; 16]>, buffer: &Self::Buffer);
 
     /// The resource is gone.

@@ -3,6 +3,7 @@
 use crate::answer::Answer;
 use crate::fence::FenceKey;
 use crate::list::{Link, Linked};
+use crate::request::RequestId;
 
 /// Whom a job's end is told.
 #[derive(Debug)]
@@ -30,9 +31,16 @@ pub(crate) enum Errand {
     },
     /// It is being unmapped.
     Unmap { resource_id: u32, serial: u64 },
+    /// It is being mapped at `offset` again, after it was unmapped: it has another buffer.
+    Move {
+        resource_id: u32,
+        serial: u64,
+        offset: u64,
+        request: RequestId,
+    },
     /// Its UUID is being announced.
     Share { uuid: [u8; 16] },
-    /// Of a life before the reset.
+    /// Of a life before the reset, or the first half of a move.
     Forgotten,
 }
 

@@ -26,6 +26,7 @@ mod job;
 mod limits;
 mod list;
 mod memory_fence;
+mod moving;
 mod operation;
 mod region;
 mod request;
@@ -44,4 +45,5 @@ pub use host::{
     WaitId, errno,
 };
 pub use limits::Limits;
+pub use moving::Replacement;
 pub use request::{Request, RequestId, ResourceName};

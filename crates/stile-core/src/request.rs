@@ -48,11 +48,20 @@ pub enum Request {
     },
 }
 
+/// What a request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaits {
+    /// A counter.
+    Counter(WaiterKey),
+    /// The guest's sight of a buffer that has moved.
+    Move,
+}
+
 /// A request that is not answered yet.
 #[derive(Debug)]
 pub(crate) struct Open {
-    pub(crate) deadline_ns: u64,
-    pub(crate) waiter: WaiterKey,
+    deadline_ns: u64,
+    pub(crate) awaits: Awaits,
 }
 
 /// The requests that are not answered yet.
@@ -64,12 +73,16 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    fn insert(&mut self, id: RequestId, open: Open) {
-        self.due.insert((open.deadline_ns, id));
+    pub(crate) fn insert(&mut self, id: RequestId, deadline_ns: u64, awaits: Awaits) {
+        let open = Open {
+            deadline_ns,
+            awaits,
+        };
+        self.due.insert((deadline_ns, id));
         self.open.insert(id, open);
     }
 
-    pub(crate) fn remove(&mut self, id: RequestId) -> Option<Open> {
+    fn remove(&mut self, id: RequestId) -> Option<Open> {
         let open = self.open.remove(&id)?;
         self.due.remove(&(open.deadline_ns, id));
         Some(open)
@@ -129,9 +142,7 @@ impl<H: Host> Device<H> {
 
     /// Nobody waits for the answer any more, and there is none.
     pub fn withdraw(&mut self, id: RequestId) {
-        if let Some(open) = self.requests.remove(id) {
-            self.waiters.remove(open.waiter);
-        }
+        self.forget_request(id);
     }
 
     /// `None` where the counter is not there yet.
@@ -153,17 +164,12 @@ impl<H: Host> Device<H> {
         let waiter = self.waiters.name(blob.serial, offset, value);
         self.waiters
             .add(waiter, Through::Bridge, Waiter::Request(id));
-        self.requests.insert(
-            id,
-            Open {
-                deadline_ns,
-                waiter,
-            },
-        );
+        self.requests
+            .insert(id, deadline_ns, Awaits::Counter(waiter));
         Ok(None)
     }
 
-    fn named(&self, resource: ResourceName) -> Result<u32, Errno> {
+    pub(crate) fn named(&self, resource: ResourceName) -> Result<u32, Errno> {
         match resource {
             ResourceName::Id(id) if self.blobs.contains_key(&id) => Ok(id),
             ResourceName::Id(_) => Err(errno::ENOENT),
@@ -178,11 +184,18 @@ impl<H: Host> Device<H> {
         }
     }
 
+    /// Nobody waits any more for what it waits for. A buffer goes on moving.
+    fn forget_request(&mut self, id: RequestId) {
+        if let Some(open) = self.requests.remove(id)
+            && let Awaits::Counter(waiter) = open.awaits
+        {
+            self.waiters.remove(waiter);
+        }
+    }
+
     pub(crate) fn end_overdue_requests(&mut self, host: &mut H, now_ns: u64) {
         while let Some(id) = self.requests.next_overdue(now_ns) {
-            if let Some(open) = self.requests.remove(id) {
-                self.waiters.remove(open.waiter);
-            }
+            self.forget_request(id);
             host.tell(id, Err(errno::ETIMEDOUT));
         }
     }

@@ -5,7 +5,7 @@ use stile_wire::gpu::{MAP_CACHE_CACHED, Response, ResponseError};
 use crate::answer::to_host_error;
 use crate::blob::Mapping;
 use crate::device::{Device, Turn, to_usize};
-use crate::host::{Errno, Host, JobId};
+use crate::host::{Errno, Host, JobId, errno};
 use crate::job::{Errand, Job, Promise};
 use crate::list::List;
 
@@ -31,8 +31,11 @@ impl<H: Host> Device<H> {
             self.uuids.remove(&uuid);
             host.unshare(uuid);
         }
+        if let Some(request) = blob.moving {
+            self.end_request(host, request, Err(errno::ECANCELED));
+        }
         // A mapping under way is undone when it ends: `settle` finds the blob gone.
-        if let Mapping::At(offset) = blob.mapping {
+        if let Mapping::At(offset) | Mapping::Moving { offset, .. } = blob.mapping {
             self.start_unmap(host, resource_id, blob.serial, offset);
         }
         Response::Ok
@@ -116,7 +119,8 @@ impl<H: Host> Device<H> {
         let Some(blob) = self.blobs.get_mut(&resource_id) else {
             return Some(UNKNOWN);
         };
-        let Mapping::At(offset) = blob.mapping else {
+        // One that moves is unmapped behind its new mapping.
+        let (Mapping::At(offset) | Mapping::Moving { offset, .. }) = blob.mapping else {
             return Some(INVALID);
         };
         if no_room {
@@ -191,6 +195,15 @@ impl<H: Host> Device<H> {
             // A front end without shared objects is no fault of the guest: the UUID still serves
             // the bridge.
             Errand::Share { uuid } => Response::Uuid(uuid),
+            Errand::Move {
+                resource_id,
+                serial,
+                offset,
+                request,
+            } => {
+                self.moved(host, (resource_id, serial), (offset, request), result);
+                Response::Ok
+            }
             Errand::Forgotten => Response::Ok,
         }
     }

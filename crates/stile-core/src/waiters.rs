@@ -128,7 +128,6 @@ impl<W> Waiters<W> {
     }
 
     /// The first counter of a blob from `offset` on that somebody waits for.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no buffer moves yet"))]
     pub(crate) fn next_counter(&self, blob: u64, offset: u64) -> Option<u64> {
         let rest = WaiterKey::first(blob, offset)..=WaiterKey::last(blob, u64::MAX, u64::MAX);
         self.waiting.range(rest).next().map(|(key, _)| key.offset)

@@ -43,10 +43,24 @@ impl DmaHeap {
     ///
     /// [`Error::Empty`]; [`Error::Ioctl`], such as `ENOMEM`.
     pub fn alloc(&self, len: u64) -> Result<DmaBuf> {
+        self.alloc_with(len, OFlags::RDWR)
+    }
+
+    /// Makes a dma-buf like [`alloc`](Self::alloc), whose descriptor may only be read:
+    /// [`DmaBuf::map`] on it fails with `EACCES`.
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc`](Self::alloc).
+    pub fn alloc_read_only(&self, len: u64) -> Result<DmaBuf> {
+        self.alloc_with(len, OFlags::RDONLY)
+    }
+
+    fn alloc_with(&self, len: u64, access: OFlags) -> Result<DmaBuf> {
         if len == 0 {
             return Err(Error::Empty);
         }
-        let fd_flags = (OFlags::RDWR | OFlags::CLOEXEC).bits();
+        let fd_flags = (access | OFlags::CLOEXEC).bits();
         let mut argument = DmaHeapAllocationData {
             len,
             fd_flags,

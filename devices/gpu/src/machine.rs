@@ -8,7 +8,7 @@ use tracing::{debug, info};
 use virtio_queue::QueueT;
 use vm_memory::GuestMemoryMmap;
 
-use crate::bridge::{Desk, Registry};
+use crate::bridge::{Asked, Desk, Registry};
 use crate::chain::{Open, Which};
 use crate::clock::now_ns;
 use crate::error::Result;
@@ -206,8 +206,17 @@ impl Machine {
         for id in errands.withdrawn {
             self.device.withdraw(id);
         }
-        for (id, request) in errands.asked {
-            self.device.ask(&mut self.shell, now_ns(), id, request);
+        for (id, asked) in errands.asked {
+            match asked {
+                Asked::Request(request) => {
+                    self.device.ask(&mut self.shell, now_ns(), id, request);
+                }
+                Asked::Replace(replacement) => {
+                    debug!(resource = ?replacement.resource, "A host process moves a buffer");
+                    self.device
+                        .replace(&mut self.shell, now_ns(), id, replacement);
+                }
+            }
         }
     }
 

@@ -176,8 +176,8 @@ fn open_udmabuf() -> Option<Arc<Udmabuf>> {
 }
 
 /// Descriptors that the daemon keeps for itself: the front end's memory regions, the bridge's
-/// clients, and some more.
-const OWN_FDS: u64 = 700;
+/// clients, buffers that they move, and some more.
+const OWN_FDS: u64 = 800;
 
 /// How many descriptors guests may have. Every buffer, cookie and watch is one and the usual 1024
 /// are few, so the process' limit is raised as far as it goes.

@@ -187,6 +187,14 @@ impl Host for Shell {
         records.write_overflow(&self.memory, overflow);
     }
 
+    fn can_replace(&mut self, old: &Buffer, new: &Buffer) -> Result<(), Errno> {
+        if old.dma_buf()?.size() == new.dma_buf()?.size() {
+            Ok(())
+        } else {
+            Err(stile_core::errno::EINVAL)
+        }
+    }
+
     fn words(&mut self, buffer: &Buffer) -> Result<Words, Errno> {
         Words::new(buffer)
     }

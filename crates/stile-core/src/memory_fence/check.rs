@@ -1,9 +1,11 @@
 //! What must be true of those who wait for counters, between any two calls. For tests.
 
 use super::Waiter;
+use crate::blob::Blob;
 use crate::device::Device;
 use crate::events::Awaited;
 use crate::host::Host;
+use crate::request::Awaits;
 use crate::waiters::Through;
 
 fn hold(what: bool, fault: &'static str) -> Result<(), &'static str> {
@@ -31,7 +33,11 @@ impl<H: Host> Device<H> {
                     asked = asked.saturating_add(1);
                     hold(*through == Through::Bridge, "A host process is a context")?;
                     let open = requests.get(id).ok_or("A waiter's request is gone")?;
-                    hold(open.waiter == *key, "A request has two waiters")?;
+                    let its = open.awaits == Awaits::Counter(*key);
+                    hold(
+                        its,
+                        "A request has two waiters, or waits for something else",
+                    )?;
                 }
                 Waiter::Event(watch) => {
                     watched = watched.saturating_add(1);
@@ -51,7 +57,17 @@ impl<H: Host> Device<H> {
                 }
             }
         }
-        hold(asked == requests.len(), "A request waits for nothing")?;
+        let moves = |awaits| matches!(awaits, Awaits::Move);
+        let moving = requests.iter().filter(|(_, open)| moves(open.awaits));
+        let all = asked.saturating_add(moving.clone().count());
+        hold(all == requests.len(), "A request waits for nothing")?;
+        for (id, _) in moving {
+            let moving = |blob: &Blob<_, _>| blob.moving == Some(*id);
+            hold(
+                self.blobs.values().any(moving),
+                "A request waits for a buffer that does not move",
+            )?;
+        }
         let counters = |awaited| matches!(awaited, Awaited::Counter(_));
         hold(
             watched == self.events.count_armed(counters),

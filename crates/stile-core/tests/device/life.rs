@@ -6,7 +6,7 @@ mod points;
 
 use std::collections::VecDeque;
 
-use stile_core::{Device, Errno, Limits, errno};
+use stile_core::{Device, Errno, Limits, Replacement, errno};
 use stile_wire::gpu::types;
 use stile_wire::sync::Access;
 
@@ -229,6 +229,17 @@ impl Life {
                 self.model.ask(id, request);
                 let now_ns = self.model.now_ns();
                 self.device.ask(&mut self.sim, now_ns, id, request);
+            }
+            Step::Replace(ref new) => {
+                let id = self.sim.open_request();
+                self.model.replace(id, new);
+                let replacement = Replacement {
+                    resource: new.resource,
+                    buffer: self.sim.new_buffer_with(new.size, new.work, &new.words),
+                    timeout_ns: new.timeout_ns,
+                };
+                let now_ns = self.model.now_ns();
+                self.device.replace(&mut self.sim, now_ns, id, replacement);
             }
             Step::Withdraw { nth } => {
                 if let Some(id) = pick(&self.model.open_requests(), nth) {

@@ -19,6 +19,7 @@ mod joined;
 mod life;
 mod memory;
 mod model;
+mod moving;
 mod operations;
 mod polls;
 mod properties;

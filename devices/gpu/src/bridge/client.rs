@@ -149,14 +149,7 @@ impl Client {
         question: &Question,
         given: Option<BorrowedFd<'_>>,
     ) -> Result<(Answer, Option<OwnedFd>), ClientError> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let given: Vec<BorrowedFd<'_>> = given.into_iter().collect();
-        if !given.is_empty() {
-            control.push(SendAncillaryMessage::ScmRights(&given));
-        }
-        let slices = [IoSlice::new(question.as_bytes())];
-        sendmsg(&self.socket, &slices, &mut control, SendFlags::NOSIGNAL)?;
+        self.send_with(question.as_bytes(), given)?;
         loop {
             let (packet, descriptor) = self.receive(RecvFlags::empty())?;
             let Ok(answer) = Answer::read_from_bytes(&packet) else {
@@ -169,6 +162,19 @@ impl Client {
                 errno => Err(ClientError::Refused(errno)),
             };
         }
+    }
+
+    /// Sends a packet, and a descriptor with it.
+    fn send_with(&self, packet: &[u8], given: Option<BorrowedFd<'_>>) -> Result<(), ClientError> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let given: Vec<BorrowedFd<'_>> = given.into_iter().collect();
+        if !given.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(&given));
+        }
+        let slices = [IoSlice::new(packet)];
+        sendmsg(&self.socket, &slices, &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
     }
 
     fn receive(&self, flags: RecvFlags) -> Result<(Vec<u8>, Option<OwnedFd>), ClientError> {

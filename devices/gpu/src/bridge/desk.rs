@@ -14,11 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno as HostErrno;
 use rustix::net::{SendFlags, send};
-use stile_core::{Errno, Request, RequestId, errno};
+use stile_core::{Errno, RequestId, errno};
 use tracing::warn;
 use zerocopy::IntoBytes;
 
-use super::wire::{BATCH, Reply};
+use super::demand::Asked;
+use super::wire::{BATCH, REPLACE, Reply};
 use crate::error::Result;
 use crate::reactor::eventfd;
 
@@ -26,6 +27,8 @@ use crate::reactor::eventfd;
 pub(crate) const REQUESTS_OF_A_CLIENT: usize = 1024;
 /// Requests of all clients that are not answered.
 pub(crate) const REQUESTS: usize = 4096;
+/// Requests to move a buffer that are not answered: each may hold a descriptor.
+pub(crate) const MOVES: usize = 64;
 
 /// Names a client for as long as the process lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,15 +40,18 @@ pub(crate) struct Errands {
     /// Nobody waits for these any more.
     pub(crate) withdrawn: Vec<RequestId>,
     /// To be answered with [`Desk::answer`], in their order.
-    pub(crate) asked: BTreeMap<RequestId, Request>,
+    pub(crate) asked: BTreeMap<RequestId, Asked>,
 }
 
 impl Errands {
-    /// What the data path has not seen is not worth its while.
-    fn withdraw(&mut self, id: RequestId) {
-        if self.asked.remove(&id).is_none() {
+    /// What the data path has not seen is not worth its while. It is given back, to be dropped when
+    /// the lock is free again.
+    fn withdraw(&mut self, id: RequestId) -> Option<Asked> {
+        let unseen = self.asked.remove(&id);
+        if unseen.is_none() {
             self.withdrawn.push(id);
         }
+        unseen
     }
 }
 
@@ -146,19 +152,20 @@ impl Desk {
         let Some(gone) = state.clients.remove(&client) else {
             return;
         };
+        let mut unseen = Vec::new();
         for id in gone.open.into_values() {
             state.open.remove(&id);
-            state.errands.withdraw(id);
+            unseen.extend(state.errands.withdraw(id));
         }
         drop(state);
         wake(&self.errands);
     }
 
     /// A request. Where it cannot be taken up it is answered here.
-    pub(crate) fn ask(&self, client: ClientId, (kind, tag): (u32, u64), request: Request) {
+    pub(crate) fn ask(&self, client: ClientId, (kind, tag): (u32, u64), asked: Asked) {
         let mut state = self.lock();
         match state.admit(client, kind, tag) {
-            Ok(id) => state.errands.asked.insert(id, request),
+            Ok(id) => state.errands.asked.insert(id, asked),
             Err(error) => return state.reply(client, &Reply::new(kind, tag, Err(error))),
         };
         drop(state);
@@ -174,7 +181,7 @@ impl Desk {
         let (Some(id), Some(asker)) = (id, asker) else {
             return state.reply(client, &Reply::new(kind, tag, Err(errno::ENOENT)));
         };
-        state.errands.withdraw(id);
+        let _unseen = state.errands.withdraw(id);
         let ended = Reply::new(asker.kind, tag, Err(errno::ECANCELED));
         state.reply(client, &ended);
         state.reply(client, &Reply::new(kind, tag, Ok(0)));
@@ -222,7 +229,7 @@ impl Desk {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.served = false;
-        state.errands = Errands::default();
+        let _unseen = std::mem::take(&mut state.errands);
         let open: Vec<RequestId> = state.open.keys().copied().collect();
         for id in open {
             state.answer(id, Err(errno::ECANCELED));
@@ -277,11 +284,13 @@ impl State {
             return Err(errno::ENOENT);
         }
         let all = self.open.len();
+        let moves = self.open.values().filter(|asker| asker.kind == REPLACE);
+        let too_many_moves = kind == REPLACE && moves.count() >= MOVES;
         let found = self.clients.get_mut(&client).ok_or(errno::ENOENT)?;
         if found.open.contains_key(&tag) {
             return Err(errno::EEXIST);
         }
-        if found.count() >= REQUESTS_OF_A_CLIENT || all >= REQUESTS {
+        if found.count() >= REQUESTS_OF_A_CLIENT || all >= REQUESTS || too_many_moves {
             return Err(errno::EDQUOT);
         }
         self.last_id = self.last_id.saturating_add(1);

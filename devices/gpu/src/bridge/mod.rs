@@ -15,6 +15,7 @@ mod timelines;
 mod wire;
 
 pub use client::{Client, ClientError, Reply, ReplyTo, Resource};
+pub(crate) use demand::Asked;
 pub(crate) use desk::Desk;
 pub(crate) use office::Office;
 pub(crate) use registry::Registry;

@@ -168,7 +168,7 @@ fn serve(client: &Client, office: &Office) -> bool {
     if length == packet.len()
         && let Ok(request) = Request::read_from_bytes(&packet)
     {
-        take(client.id(), &request, office);
+        take(client.id(), &request, descriptor, office);
         return true;
     }
     let question = packet.get(..length).unwrap_or_default();
@@ -184,10 +184,10 @@ fn serve(client: &Client, office: &Office) -> bool {
 }
 
 /// Puts a request on the desk. Its reply comes from there.
-fn take(client: ClientId, request: &Request, office: &Office) {
+fn take(client: ClientId, request: &Request, descriptor: Option<OwnedFd>, office: &Office) {
     let name = (request.kind.get(), request.tag.get());
-    match demand(request) {
-        Ok(Demand::Ask(request)) => office.desk.ask(client, name, request),
+    match demand(request, descriptor) {
+        Ok(Demand::Ask(asked)) => office.desk.ask(client, name, asked),
         Ok(Demand::Cancel) => office.desk.cancel(client, name),
         Err(error) => office.desk.refuse(client, name, error),
     }

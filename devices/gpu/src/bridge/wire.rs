@@ -22,6 +22,8 @@ pub(crate) const MEM_SIGNAL: u32 = 16;
 pub(crate) const MEM_WAIT: u32 = 17;
 /// `kind` of a request to give up another one.
 pub(crate) const CANCEL: u32 = 18;
+/// `kind` of a request that gives a resource another buffer, whose descriptor comes with it.
+pub(crate) const REPLACE: u32 = 19;
 
 /// Replies that go into one packet at most.
 pub(crate) const BATCH: usize = 64;

@@ -1,11 +1,12 @@
 //! Clients that make no sense, ask for too much, or do not read.
 
 use std::collections::BTreeSet;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use stile_frontend::{HANG, readable};
-use stile_gpu::bridge::{Client, ResourceName};
+use stile_gpu::bridge::{Client, Reply, ReplyTo, ResourceName};
 
 use crate::rig::*;
 
@@ -49,6 +50,10 @@ fn a_request_that_makes_no_sense_is_refused_in_its_name() {
         (16, 1, 0, [3, 0, 1, 1]),
         (17, 0, 0, [3, 0, 1, LONG]),
         (17, 1, 1, [3, 0, 1, LONG]),
+        (19, 0, 0, [3, 0, 0, LONG]),
+        (19, 1, 1, [3, 0, 0, LONG]),
+        (19, 1, 0, [3, 1, 0, LONG]),
+        (19, 1, 0, [3, 0, 1, LONG]),
         (18, 1, 0, [3, 0, 0, 0]),
         (18, 0, 1, [3, 0, 0, 0]),
         (18, 0, 0, [3, 1, 0, 0]),
@@ -68,6 +73,45 @@ fn a_request_that_makes_no_sense_is_refused_in_its_name() {
         expected.extend([3_u64.to_le_bytes(), [0; 8]].concat());
         assert_eq!(reply[..length], expected, "{kind} {id} {uuid} {words:?}");
     }
+}
+
+#[test]
+fn what_is_no_dma_buf_takes_no_buffers_place() {
+    let rig = Rig::new();
+    let client = rig.client();
+    heard(&client);
+    let before = rig.daemon.open_fds();
+    let memfd = rustix::fs::memfd_create("none", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    rustix::fs::ftruncate(&memfd, SIZE).unwrap();
+    let other = rig.dial();
+    for fd in [memfd.as_fd(), other.as_fd(), client.as_fd()] {
+        for resource in [COUNTERS, ResourceName::Id(99)] {
+            client.replace(9, resource, fd, LONG).unwrap();
+            let kind = ReplyTo::Replace;
+            let answer = Err(EBADF);
+            assert_eq!(
+                reply(&client),
+                Reply {
+                    kind,
+                    tag: 9,
+                    answer
+                }
+            );
+        }
+    }
+    drop(other);
+    // Nor does nothing at all.
+    let socket = rig.dial();
+    let mut bytes = [19_u32.to_le_bytes(), 1_u32.to_le_bytes()].concat();
+    bytes.extend([0; 16]);
+    bytes.extend([7, 0, 0, LONG].iter().flat_map(|word| word.to_le_bytes()));
+    send(&socket, &bytes, SendFlags::NOSIGNAL).unwrap();
+    assert!(readable(&socket, HANG), "the bridge does not reply");
+    let mut answer = [0; 24];
+    recv(&socket, &mut answer, RecvFlags::TRUNC).unwrap();
+    assert_eq!(answer[..4], EBADF.to_le_bytes());
+    drop(socket);
+    assert_nothing_left(&rig, &client, &before);
 }
 
 #[test]
@@ -160,10 +204,16 @@ fn clients_that_come_and_go_leave_nothing() {
     rig.run(&signal(0, 100));
     first.mem_signal(1, COUNTERS, 0, 0).unwrap();
     assert_eq!(reply(&first), to_signal(1, Ok(100)));
-    // What they have sent is read to its end before their hang-up is seen.
+    assert_nothing_left(&rig, &first, &before);
+}
+
+/// Waits until the daemon has the descriptors that it had. What clients have sent is read to its end
+/// before their hang-up is seen.
+#[track_caller]
+fn assert_nothing_left(rig: &Rig, client: &Client, before: &[String]) {
     let begin = Instant::now();
     while rig.daemon.open_fds() != before {
-        assert!(begin.elapsed() < HANG, "a client stays");
-        heard(&first);
+        assert!(begin.elapsed() < HANG, "a descriptor stays");
+        heard(client);
     }
 }

@@ -11,6 +11,7 @@ use stile_wire::sync::{CAPSET_ID, EventHeader, EventRecord, Op};
 use zerocopy::FromBytes;
 
 pub(crate) const ENOENT: u32 = 2;
+pub(crate) const EBADF: u32 = 9;
 pub(crate) const EEXIST: u32 = 17;
 pub(crate) const EINVAL: u32 = 22;
 pub(crate) const ETIMEDOUT: u32 = 110;

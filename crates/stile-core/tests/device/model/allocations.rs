@@ -51,6 +51,7 @@ impl Model {
             reservation: Reservation::default(),
             bytes: Vec::new(),
             looked_at: false,
+            moving: None,
         })
     }
 

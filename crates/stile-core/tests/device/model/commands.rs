@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stile_core::{Chain, Errno};
+use stile_core::{Chain, Errno, errno};
 use stile_wire::gpu::{MAP_CACHE_CACHED, Response, ResponseError};
 
 use super::steps::Command;
@@ -286,7 +286,10 @@ impl Model {
             detach(context, resource);
         }
         self.cancel_requests_of(blob.life);
-        if let Mapping::At(offset) = blob.mapping {
+        if let Some(request) = blob.moving {
+            self.end_request(request, Err(errno::ECANCELED));
+        }
+        if let Mapping::At(offset) | Mapping::Moving(offset, _) = blob.mapping {
             self.unmap_for_nobody(blob.life, offset);
         }
         Response::Ok
@@ -346,7 +349,7 @@ impl Model {
         let Some(blob) = self.blobs.get_mut(&resource) else {
             return Now(NO_RESOURCE);
         };
-        let Mapping::At(offset) = blob.mapping else {
+        let (Mapping::At(offset) | Mapping::Moving(offset, _)) = blob.mapping else {
             return Now(INVALID);
         };
         if full {
@@ -389,6 +392,11 @@ impl Model {
                 }
                 outcome
             }
+            Errand::Move {
+                blob,
+                offset,
+                request,
+            } => return self.moved(blob, offset, request, done),
             Errand::Share { uuid } => Response::Uuid(uuid),
             Errand::OfAnotherLife => return,
         };
@@ -411,9 +419,12 @@ impl Model {
                 self.flush(line);
             }
         }
+        if let Errand::Map { blob, .. } | Errand::Unmap { blob } = errand {
+            self.go_on_moving(blob);
+        }
     }
 
-    fn blob_of(&mut self, life: u64) -> Option<&mut ModelBlob> {
+    pub(super) fn blob_of(&mut self, life: u64) -> Option<&mut ModelBlob> {
         self.blobs.values_mut().find(|blob| blob.life == life)
     }
 

@@ -6,6 +6,7 @@ mod commands;
 mod events;
 mod inbox;
 mod joined;
+mod moving;
 mod operations;
 mod pieces;
 mod points;
@@ -102,9 +103,21 @@ enum Promise {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Errand {
-    Map { blob: u64, offset: u64 },
-    Unmap { blob: u64 },
-    Share { uuid: [u8; 16] },
+    Map {
+        blob: u64,
+        offset: u64,
+    },
+    Unmap {
+        blob: u64,
+    },
+    Move {
+        blob: u64,
+        offset: u64,
+        request: RequestId,
+    },
+    Share {
+        uuid: [u8; 16],
+    },
     OfAnotherLife,
 }
 
@@ -147,6 +160,8 @@ enum Mapping {
     None,
     Changing,
     At(u64),
+    /// For this request.
+    Moving(u64, RequestId),
 }
 
 #[derive(Debug)]
@@ -163,6 +178,8 @@ struct ModelBlob {
     bytes: Vec<u8>,
     /// Whether the device has looked at a counter in it.
     looked_at: bool,
+    /// Whom it moves for, until the guest sees it.
+    moving: Option<RequestId>,
 }
 
 /// A command without a fence that waits for a job.

@@ -4,15 +4,22 @@ use stile_core::{Errno, Request, RequestId, ResourceName, errno};
 
 use super::Model;
 
-/// A request that waits for a counter.
+/// A request that waits.
 #[derive(Debug)]
 pub(super) struct ModelRequest {
     pub(super) id: RequestId,
-    /// The blob's life.
-    blob: u64,
-    offset: u64,
-    value: u64,
+    /// `None` for one that waits for a buffer to move.
+    pub(super) counter: Option<Counter>,
     pub(super) deadline_ns: u64,
+}
+
+/// A counter, and the least that it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counter {
+    /// The blob's life.
+    pub(super) blob: u64,
+    pub(super) offset: u64,
+    pub(super) value: u64,
 }
 
 impl Model {
@@ -66,24 +73,31 @@ impl Model {
         value: u64,
         timeout_ns: u64,
     ) -> Result<Option<u64>, Errno> {
-        if !(1..=u64::from(self.limits.timeout_ms) * 1_000_000).contains(&timeout_ns) {
-            return Err(errno::EINVAL);
-        }
+        self.limited(timeout_ns)?;
         let found = self.raise(resource, offset, 0)?;
         if found >= value {
             return Ok(Some(found));
         }
-        self.requests.push(ModelRequest {
-            id,
+        let counter = Counter {
             blob: self.blobs[&resource].life,
             offset,
             value,
+        };
+        self.requests.push(ModelRequest {
+            id,
+            counter: Some(counter),
             deadline_ns: self.now_ns + timeout_ns,
         });
         Ok(None)
     }
 
-    fn named(&self, resource: ResourceName) -> Result<u32, Errno> {
+    pub(super) fn limited(&self, timeout_ns: u64) -> Result<(), Errno> {
+        let longest = u64::from(self.limits.timeout_ms) * 1_000_000;
+        let fits = (1..=longest).contains(&timeout_ns);
+        fits.then_some(()).ok_or(errno::EINVAL)
+    }
+
+    pub(super) fn named(&self, resource: ResourceName) -> Result<u32, Errno> {
         let found = self.blobs.iter().find(|(id, blob)| match resource {
             ResourceName::Id(named) => named == **id,
             ResourceName::Uuid(uuid) => blob.uuid == Some(uuid),
@@ -110,9 +124,9 @@ impl Model {
             assert!(self.store(resource, offset, value));
         }
         let found = value.max(word);
-        self.end_requests(
-            |request| (request.blob, request.offset) == (life, offset) && request.value <= found,
-            |request| (request.value, request.id.0, 0),
+        self.end_waiting(
+            |at| (at.blob, at.offset) == (life, offset) && at.value <= found,
+            |at, id| (at.value, id, 0),
             Ok(found),
         );
         Ok(found)
@@ -120,11 +134,30 @@ impl Model {
 
     /// The buffer is gone.
     pub(super) fn cancel_requests_of(&mut self, life: u64) {
-        self.end_requests(
-            |request| request.blob == life,
-            |request| (request.offset, request.value, request.id.0),
+        self.end_waiting(
+            |at| at.blob == life,
+            |at, id| (at.offset, at.value, id),
             Err(errno::ECANCELED),
         );
+    }
+
+    /// Ends the requests that wait for some counters.
+    fn end_waiting(
+        &mut self,
+        which: impl Fn(&Counter) -> bool,
+        order: impl Fn(&Counter, u64) -> (u64, u64, u64),
+        answer: Result<u64, Errno>,
+    ) {
+        self.end_requests(
+            |request| request.counter.as_ref().is_some_and(&which),
+            |request| order(&request.counter.expect("a counter"), request.id.0),
+            answer,
+        );
+    }
+
+    /// Ends one request, if it waits.
+    pub(super) fn end_request(&mut self, id: RequestId, answer: Result<u64, Errno>) {
+        self.end_requests(|request| request.id == id, |_| (0, 0, 0), answer);
     }
 
     pub(super) fn end_overdue_requests(&mut self) {

@@ -3,8 +3,9 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use stile_core::{Request, ResourceName};
-use stile_wire::sync::{Op, TimelineFlags};
+use stile_wire::sync::{Access, Op, TimelineFlags};
 
+use super::moving::NewBuffer;
 use super::pieces::{Piece, count, counter, piece, resource};
 use super::points::{PointStep, event_op, point_step};
 
@@ -140,6 +141,8 @@ pub(crate) enum Step {
     },
     /// A host process asks by the bridge.
     Ask(Request),
+    /// A host process moves a buffer.
+    Replace(NewBuffer),
     /// One that waits goes.
     Withdraw {
         nth: usize,
@@ -205,19 +208,50 @@ fn fencing() -> impl Strategy<Value = Fencing> {
     ]
 }
 
-fn request() -> impl Strategy<Value = Request> {
-    let name = prop_oneof![
+fn name() -> impl Strategy<Value = ResourceName> {
+    prop_oneof![
         6 => resource().prop_map(ResourceName::Id),
         1 => (1_u8..4).prop_map(|nth| ResourceName::Uuid([nth; 16])),
-    ];
-    let timeout = prop_oneof![
+    ]
+}
+
+fn timeout() -> impl Strategy<Value = u64> {
+    prop_oneof![
         12 => 1_u64..2_000_000_000,
         1 => Just(0),
         1 => Just(2_000_000_000),
         1 => Just(2_000_000_001),
+    ]
+}
+
+/// Mostly of the size of one of the two buffers of [`boot`].
+fn new_buffer() -> impl Strategy<Value = NewBuffer> {
+    let pages = prop_oneof![8 => Just(2_u64), 8 => Just(3), 1 => Just(1), 1 => Just(50)];
+    let work = prop_oneof![
+        Just(None),
+        Just(Some(Access::READ)),
+        Just(Some(Access::WRITE))
     ];
-    (name, counter(), count(), timeout, prop::bool::weighted(0.6)).prop_map(
-        |(resource, offset, value, timeout_ns, waits)| {
+    let words = [(Just(1024_u64), count()), (Just(1032), count())];
+    let new = (name(), timeout(), pages, work, words);
+    new.prop_map(|(resource, timeout_ns, pages, work, words)| NewBuffer {
+        resource,
+        timeout_ns,
+        size: pages * 4096,
+        work,
+        words,
+    })
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    (
+        name(),
+        counter(),
+        count(),
+        timeout(),
+        prop::bool::weighted(0.6),
+    )
+        .prop_map(|(resource, offset, value, timeout_ns, waits)| {
             if waits {
                 Request::Wait {
                     resource,
@@ -232,8 +266,7 @@ fn request() -> impl Strategy<Value = Request> {
                     value,
                 }
             }
-        },
-    )
+        })
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -293,6 +326,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         3 => (nth, prop::option::weighted(0.2, Just(22)))
             .prop_map(|(nth, errno)| Step::Accessed { nth, errno }),
         8 => request().prop_map(Step::Ask),
+        4 => new_buffer().prop_map(Step::Replace),
         1 => (0_usize..8).prop_map(|nth| Step::Withdraw { nth }),
         2 => (1_u32..=2, counter(), count())
             .prop_map(|(resource, offset, value)| Step::Store { resource, offset, value }),
@@ -354,8 +388,9 @@ fn blob(resource: u32) -> [Step; 2] {
 fn context(ctx: u32) -> [Step; 5] {
     let pieces = vec![
         Piece::Status {
-            resource: ctx,
-            offset: 512,
+            // The other one may move.
+            resource: 2,
+            offset: 256 * u64::from(ctx),
             size: 256,
         },
         Piece::Export {
@@ -370,8 +405,8 @@ fn context(ctx: u32) -> [Step; 5] {
         },
     ];
     let events = Op::Events {
-        resource_id: ctx,
-        offset: 2048,
+        resource_id: 2,
+        offset: 1792 + 256 * u64::from(ctx),
         size: 192,
     };
     let timeline = |timeline, flags| Op::TlCreate { timeline, flags };

@@ -5,7 +5,7 @@ use stile_wire::sync::{StatusHeader, StatusRecord};
 use zerocopy::IntoBytes;
 
 use super::waits::Cause;
-use super::{Ended, Fortune, Model, ModelFence, Unmade};
+use super::{Ended, Fortune, Mapping, Model, ModelFence, Unmade};
 use crate::sim::Sim;
 
 /// Writes the header of a status blob over its zeroed memory, and says how many records it has.
@@ -257,6 +257,11 @@ impl Model {
             sim.jobs
         );
         assert_eq!(sim.mapped(), self.region, "the hostmem region");
+        for (resource, blob) in &self.blobs {
+            if let Mapping::At(offset) | Mapping::Moving(offset, _) = blob.mapping {
+                assert!(sim.shows(offset, *resource), "{resource} is not shown");
+            }
+        }
     }
 
     fn counts(&self, device: &Device<Sim>, sim: &Sim) {

@@ -71,11 +71,11 @@ pub(crate) struct Sim {
     pub(crate) new_watches: Vec<(WaitId, SyncFile)>,
     /// The buffers that the device has asked for and not been given, in their order.
     pub(crate) unmade: Vec<BufferId>,
-    asked_ever: Vec<BufferId>,
+    asked_ever: Vec<(BufferId, u64)>,
     /// All jobs ever, in their order.
     pub(crate) jobs: Vec<(JobId, Task)>,
-    /// The hostmem region once all jobs are done: size and job by offset.
-    mapped: BTreeMap<u64, (u64, JobId)>,
+    /// The hostmem region once all jobs are done: size, job and memory by offset.
+    pub(super) mapped: BTreeMap<u64, (u64, JobId, Rc<Storage>)>,
     pub(crate) published: BTreeMap<u32, (Option<[u8; 16]>, Rc<Storage>)>,
     shared: BTreeSet<[u8; 16]>,
     uuids: u8,
@@ -96,8 +96,8 @@ pub(crate) struct Sim {
     fences: Rc<Cell<usize>>,
     record_memories: Rc<Cell<usize>>,
     counter_memories: Rc<Cell<usize>>,
-    last_request: u64,
-    asking: BTreeSet<RequestId>,
+    pub(super) last_request: u64,
+    pub(super) asking: BTreeSet<RequestId>,
     /// What host processes were told since this was last taken, in its order.
     pub(crate) told: Vec<(RequestId, Result<u64, Errno>)>,
 }
@@ -117,23 +117,6 @@ impl Sim {
         let chain = Chain(self.chains);
         self.outstanding.insert(chain);
         chain
-    }
-
-    /// A new request of a host process, which is the device's to answer.
-    pub(crate) fn open_request(&mut self) -> RequestId {
-        self.last_request += 1;
-        let id = RequestId(self.last_request);
-        self.asking.insert(id);
-        id
-    }
-
-    /// The process does not wait any more.
-    pub(crate) fn withdrawn(&mut self, id: RequestId) {
-        assert!(self.asking.remove(&id), "{id:?} is answered");
-    }
-
-    pub(crate) fn asking(&self) -> Vec<RequestId> {
-        self.asking.iter().copied().collect()
     }
 
     /// The queues are gone, and with them the chains.
@@ -173,22 +156,33 @@ impl Sim {
     /// Makes the buffer number `nth` of those that are not made yet.
     pub(crate) fn make_buffer(&mut self, nth: usize) -> (BufferId, Buffer) {
         let id = self.unmade.remove(nth);
-        let (storage, alive) = (Rc::default(), Alive::new(&self.buffers));
-        let buffer = Buffer {
-            storage,
-            _alive: alive,
+        let mut asked = self.asked_ever.iter();
+        let (_, size) = asked.find(|(asked, _)| *asked == id).expect("it was asked");
+        (id, self.new_buffer(*size))
+    }
+
+    /// A buffer of whole pages.
+    pub(crate) fn new_buffer(&self, bytes: u64) -> Buffer {
+        let storage = Storage {
+            size: bytes.next_multiple_of(4096),
+            ..Storage::default()
         };
-        (id, buffer)
+        Buffer {
+            storage: Rc::new(storage),
+            _alive: Alive::new(&self.buffers),
+        }
     }
 
     /// The front end could not do a job. `mapped` is as if it had never been asked.
     pub(crate) fn job_failed(&mut self, job: JobId) {
-        self.mapped.retain(|_, (_, by)| *by != job);
+        self.mapped.retain(|_, (_, by, _)| *by != job);
     }
 
     pub(crate) fn mapped(&self) -> BTreeMap<u64, u64> {
         let mapped = self.mapped.iter();
-        mapped.map(|(offset, (size, _))| (*offset, *size)).collect()
+        mapped
+            .map(|(offset, (size, ..))| (*offset, *size))
+            .collect()
     }
 
     /// Nothing that the device held is left.
@@ -257,10 +251,9 @@ impl Host for Sim {
 
     fn create_buffer(&mut self, id: BufferId, source: BlobSource<'_>) -> Result<(), Errno> {
         assert!(
-            !self.asked_ever.contains(&id),
+            self.asked_ever.iter().all(|(other, _)| *other != id),
             "{id:?} has been used before"
         );
-        self.asked_ever.push(id);
         let size = match source {
             BlobSource::Host { size } => size,
             BlobSource::Guest { size, entries } => {
@@ -273,6 +266,7 @@ impl Host for Sim {
             }
         };
         assert!(size > 0, "a blob is empty");
+        self.asked_ever.push((id, size));
         self.may_fail()?;
         self.unmade.push(id);
         Ok(())
@@ -393,6 +387,14 @@ impl Host for Sim {
         records.write(24, &overflow.to_le_bytes());
     }
 
+    fn can_replace(&mut self, old: &Buffer, new: &Buffer) -> Result<(), Errno> {
+        if old.storage.size == new.storage.size {
+            Ok(())
+        } else {
+            Err(errno::EINVAL)
+        }
+    }
+
     fn words(&mut self, buffer: &Buffer) -> Result<Words, Errno> {
         self.may_fail()?;
         Ok(Words {
@@ -411,20 +413,21 @@ impl Host for Sim {
         Ok(found.max(value))
     }
 
-    fn map(&mut self, job: JobId, _: &Buffer, offset: u64, size: u64) -> Result<(), Errno> {
+    fn map(&mut self, job: JobId, buffer: &Buffer, offset: u64, size: u64) -> Result<(), Errno> {
         self.may_fail()?;
         assert!(
             size > 0 && offset.is_multiple_of(4096) && size.is_multiple_of(4096),
             "{offset:#x}+{size:#x}"
         );
-        for (start, (taken, _)) in &self.mapped {
+        for (start, (taken, ..)) in &self.mapped {
             let apart = offset + size <= *start || start + taken <= offset;
             assert!(
                 apart,
                 "{offset:#x}+{size:#x} overlaps {start:#x}+{taken:#x}"
             );
         }
-        self.mapped.insert(offset, (size, job));
+        let shown = Rc::clone(&buffer.storage);
+        self.mapped.insert(offset, (size, job, shown));
         self.new_job(job, Task::Map { offset, size });
         Ok(())
     }
@@ -432,7 +435,7 @@ impl Host for Sim {
     fn unmap(&mut self, job: JobId, offset: u64, size: u64) {
         let mapped = self.mapped.remove(&offset);
         assert_eq!(
-            mapped.map(|(size, _)| size),
+            mapped.map(|(size, ..)| size),
             Some(size),
             "bytes mapped at {offset:#x}"
         );
@@ -462,13 +465,11 @@ impl Host for Sim {
         match before {
             None => assert!(uuid.is_none(), "a new resource has no UUID"),
             Some((old, storage)) => {
+                let named = old.is_none() && uuid.is_some();
+                let moved = !Rc::ptr_eq(&storage, &buffer.storage);
                 assert!(
-                    old.is_none() && uuid.is_some(),
+                    if moved { uuid == old } else { named },
                     "a resource is published twice"
-                );
-                assert!(
-                    Rc::ptr_eq(&storage, &buffer.storage),
-                    "a resource changes its buffer"
                 );
             }
         }

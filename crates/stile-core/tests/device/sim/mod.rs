@@ -5,6 +5,7 @@ mod guest;
 mod host;
 mod kernel;
 mod points;
+mod processes;
 mod ring;
 mod status;
 mod storage;

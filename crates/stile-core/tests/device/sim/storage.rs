@@ -28,6 +28,8 @@ pub(crate) struct Storage {
     pub(crate) reservation: RefCell<Reservation>,
     /// As much of the memory as was ever written.
     pub(crate) bytes: RefCell<Vec<u8>>,
+    /// Whole pages.
+    pub(super) size: u64,
 }
 
 impl Storage {

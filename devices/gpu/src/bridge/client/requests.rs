@@ -5,12 +5,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{MutexGuard, PoisonError};
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, send};
+use rustix::net::RecvFlags;
 use stile_core::ResourceName;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::{Client, ClientError};
-use crate::bridge::wire::{self, CANCEL, MEM_SIGNAL, MEM_WAIT, Request};
+use crate::bridge::wire::{self, CANCEL, MEM_SIGNAL, MEM_WAIT, REPLACE, Request};
 
 /// What a reply is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum ReplyTo {
     MemWait,
     /// [`Client::cancel`].
     Cancel,
+    /// [`Client::replace`].
+    Replace,
     /// Of a later version of the bridge.
     Unknown(u32),
 }
@@ -77,6 +79,24 @@ impl Client {
         self.send(request.as_bytes())
     }
 
+    /// Gives a resource another buffer, of the same size, with the fences of the old one. The reply
+    /// comes when the guest sees it; after `timeout_ns` nanoseconds it comes with `ETIMEDOUT`, and
+    /// the buffer moves all the same.
+    ///
+    /// # Errors
+    /// [`ClientError::Socket`].
+    pub fn replace(
+        &self,
+        tag: u64,
+        resource: ResourceName,
+        buffer: BorrowedFd<'_>,
+        timeout_ns: u64,
+    ) -> Result<(), ClientError> {
+        let mut request = request(REPLACE, tag, Some(resource));
+        request.timeout_ns.set(timeout_ns);
+        self.send_with(request.as_bytes(), Some(buffer))
+    }
+
     /// Ends the request `tag`: its reply comes now, with `ECANCELED`, and then one to this, unless
     /// its reply is on the way already, and this one's is `ENOENT`.
     ///
@@ -118,8 +138,7 @@ impl Client {
     }
 
     fn send(&self, packet: &[u8]) -> Result<(), ClientError> {
-        send(&self.socket, packet, SendFlags::NOSIGNAL)?;
-        Ok(())
+        self.send_with(packet, None)
     }
 
     /// Keeps the replies of a packet.
@@ -131,6 +150,7 @@ impl Client {
                 MEM_SIGNAL => ReplyTo::MemSignal,
                 MEM_WAIT => ReplyTo::MemWait,
                 CANCEL => ReplyTo::Cancel,
+                REPLACE => ReplyTo::Replace,
                 other => ReplyTo::Unknown(other),
             },
             tag: reply.tag.get(),

@@ -5,7 +5,8 @@
 use std::mem::offset_of;
 
 use super::*;
-use crate::bridge::desk::{REQUESTS, REQUESTS_OF_A_CLIENT};
+use crate::bridge::demand::NO_BUFFER;
+use crate::bridge::desk::{MOVES, REQUESTS, REQUESTS_OF_A_CLIENT};
 
 const SPEC: &str = include_str!("../../../../../docs/spec/bridge.md");
 
@@ -93,16 +94,20 @@ fn the_kinds_and_errnos_are_those_of_the_specification() {
         ("MEM_SIGNAL", MEM_SIGNAL),
         ("MEM_WAIT", MEM_WAIT),
         ("CANCEL", CANCEL),
+        ("REPLACE", REPLACE),
     ];
     let ours = ours.map(|(name, kind)| (name.to_owned(), u64::from(kind)));
     assert_eq!(numbers("request kind"), ours);
     use stile_core::errno::*;
     let ours = [
         ("ENOENT", ENOENT),
+        ("EBADF", NO_BUFFER),
         ("EAGAIN", EAGAIN),
         ("EFAULT", EFAULT),
+        ("EBUSY", EBUSY),
         ("EEXIST", EEXIST),
         ("EINVAL", EINVAL),
+        ("EOPNOTSUPP", EOPNOTSUPP),
         ("ETIMEDOUT", ETIMEDOUT),
         ("EDQUOT", EDQUOT),
         ("ECANCELED", ECANCELED),
@@ -116,6 +121,7 @@ fn the_quotas_are_those_of_the_specification() {
     let of_a_client = format!("the client has {REQUESTS_OF_A_CLIENT} requests");
     assert!(SPEC.contains(&of_a_client));
     assert!(SPEC.contains(&format!("all clients have {REQUESTS} ")));
+    assert!(SPEC.contains(&format!("{MOVES} buffers move")));
 }
 
 #[test]
