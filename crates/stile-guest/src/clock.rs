@@ -1,5 +1,9 @@
 //! The host's clock, as a guest knows it.
 
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
 /// How the host's `CLOCK_MONOTONIC` stands to this machine's, from [`crate::Session::clock`].
 ///
 /// Deadlines and the times in records are the host's. What is converted is right to
@@ -42,11 +46,22 @@ impl HostClock {
         here_ns.saturating_add_signed(self.offset_ns)
     }
 
+    /// The host's time now, in nanoseconds.
+    pub fn now_ns(&self) -> u64 {
+        self.host_ns(now_ns())
+    }
+
     /// What this machine's `CLOCK_MONOTONIC` says at `host_ns` of the host's time; both in
     /// nanoseconds.
     pub fn here_ns(&self, host_ns: u64) -> u64 {
         host_ns.saturating_add_signed(self.offset_ns.saturating_neg())
     }
+}
+
+/// This machine's `CLOCK_MONOTONIC`, in nanoseconds.
+pub(crate) fn now_ns() -> u64 {
+    let now = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

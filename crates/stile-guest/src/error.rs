@@ -70,7 +70,7 @@ pub enum Error {
         rings: u8,
     },
     /// The device does not offer the operation: nothing was sent.
-    #[error("The device does not offer {op:?}.")]
+    #[error("The device does not offer {op}.")]
     NotOffered {
         /// The operation.
         op: OpCode,
@@ -103,7 +103,7 @@ pub enum Error {
         waited_ms: u128,
     },
     /// The device refused an operation; this is what the status record says.
-    #[error("The device refused {op:?} with errno {errno}.")]
+    #[error("The device refused {op} with errno {errno}.")]
     Refused {
         /// The operation.
         op: OpCode,

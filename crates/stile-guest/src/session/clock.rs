@@ -1,12 +1,9 @@
 //! The exchange of times.
 
-use std::time::Duration;
-
-use rustix::time::{ClockId, clock_gettime};
 use stile_wire::sync::OpCode;
 
 use super::Session;
-use crate::clock::HostClock;
+use crate::clock::{HostClock, now_ns};
 use crate::error::{Error, Result};
 use crate::submission::Submission;
 
@@ -41,10 +38,4 @@ impl Session {
         let after = pending.fence.timestamp_ns()?.unwrap_or(woken).min(woken);
         Ok(HostClock::from_exchange(before, record.taken_ns, after))
     }
-}
-
-/// This machine's `CLOCK_MONOTONIC`, in nanoseconds.
-fn now_ns() -> u64 {
-    let now = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default();
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }

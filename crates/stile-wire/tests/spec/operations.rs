@@ -42,6 +42,7 @@ fn codes_are_as_specified() {
     assert_eq!(OPERATIONS.map(|(_, code)| code), OpCode::ALL);
     let mut mask = 0;
     for (name, op) in OPERATIONS {
+        assert_eq!(op.name(), name);
         let code = number(&meaning(name, "cmd"));
         assert_eq!(u64::from(op.code()), code, "{name}");
         assert_eq!(op as u64, code, "{name}");

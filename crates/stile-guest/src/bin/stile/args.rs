@@ -32,8 +32,8 @@ Exit codes:
   0  done
   1  the kernel or the device failed
   2  the command line or a line of a script is wrong
-  3  the device refused an operation, or the host's fence signalled with an error
-  4  a fence did not signal in the time given
+  3  the device refused an operation or does not offer it, or a fence or an event came with an error
+  4  a fence or an event did not come in the time given
   5  no device offers stile-sync"
     };
 }
@@ -49,11 +49,14 @@ Events, without --json:
 taken_ns=NS done_ns=NS signalled_ns=NS|-
   import COOKIE buffer=NAME errno=0
   merge COOKIE first=COOKIE second=COOKIE
-  poll NAME state=idle|busy
+  guest NAME state=idle|busy
+  event EVENT op=TL_WATCH|MEM_WAIT errno=ERRNO value=VALUE time_ns=NS
+  clock host offset_ns=NS error_ns=NS host_ns=NS
   bench idle-export count=COUNT p50_us=US p99_us=US max_us=US submit_p50_us=US …
 after_ms is the guest's time since the submission; taken_ns, done_ns and signalled_ns are nanoseconds
 of the host's CLOCK_MONOTONIC: when the device took the operation up, when it was done, and when the
-host's own fence signalled. With --json the same names are the keys of an object, and \"event\" and
+host's own fence signalled. Other commands of a script print themselves and what they are about.
+A guest's CLOCK_MONOTONIC and offset_ns make the host's time, right to error_ns. With --json the same names are the keys of an object, and \"event\" and
 \"name\" are the first two words.
 
 ",
@@ -86,20 +89,48 @@ pub(crate) enum Command {
     ///   close NAME                              gives the buffer up
     ///   fill NAME BYTE                          writes the whole buffer
     ///   check NAME BYTE                         fails (1) where it has another byte
+    ///   guest NAME read|write                   the guest's own dma-buf: idle or busy
+    ///
     ///   export NAME read|write [COOKIE] [onto]  begins an EXPORT, prints pending or signalled;
     ///                                           with onto, for the guest's own dma-buf as well
+    ///   poll NAME read|write [MARK]             begins a POLL
+    ///   cpu-begin NAME read|write [MARK]        begins a CPU_BEGIN
+    ///   cpu-end NAME read|write [MARK]          begins a CPU_END
+    ///   finish COOKIE|MARK [MS]                 until the fence of what began has signalled
     ///   import NAME read|write COOKIE
     ///   merge COOKIE COOKIE COOKIE              the third is the new one
     ///   wait COOKIE [MS]                        WAIT, until its fence has signalled
-    ///   finish COOKIE [MS]                      until the fence of the cookie's EXPORT has signalled
     ///   drop COOKIE
-    ///   poll NAME read|write                    the guest's own dma-buf: idle or busy
+    ///   deadline COOKIE MS                      the fences are wanted in MS from now
+    ///   snapshot NAME COOKIE                    what the buffer's contexts have queued
+    ///   from-ring RING COOKIE                   what was queued last on the ring
+    ///
+    ///   timeline NAME [binary [signalled]]      a drm_syncobj of the host
+    ///   destroy NAME
+    ///   signal NAME POINT
+    ///   reset NAME
+    ///   to-point NAME POINT COOKIE              TL_TRANSFER; the point materialises
+    ///   to-cookie NAME POINT COOKIE             TL_TRANSFER; the cookie is new
+    ///   share NAME UUID                         for processes of the host, at the bridge
+    ///   adopt NAME UUID                         from a process of the host, at the bridge
+    ///
+    ///   watch EVENT NAME POINT available|signalled [MS]
+    ///   mem-wait EVENT NAME OFFSET VALUE MS     until the counter in the buffer is so much
+    ///   mem-signal NAME OFFSET [VALUE]          raises it, or says that it was raised
+    ///   counter NAME OFFSET                     prints it
+    ///   cancel EVENT
+    ///   event [MS]                              waits for the next event
+    ///
+    ///   clock                                   how the host's clock stands
     ///   sleep MS
     ///
-    /// Names and cookies are any words. A line that fails is reported, and the script goes on,
+    /// Names, cookies, marks and events are any words; points are 1 and more, of a binary
+    /// timeline 0. A line that fails is reported, and the script goes on,
     /// unless --stop is given; the exit code is that of the first failure.
     #[command(verbatim_doc_comment)]
     Run(Run),
+    /// Says how the host's clock stands to the guest's
+    Clock,
     /// Measures EXPORT of an idle buffer: guest, device, guest
     Bench(Bench),
 }

@@ -53,7 +53,7 @@ impl Failure {
         match self {
             Self::Usage(_) => 2,
             Self::Script { code, .. } => *code,
-            Self::Guest(Error::Refused { .. }) => 3,
+            Self::Guest(Error::Refused { .. } | Error::NotOffered { .. }) => 3,
             Self::Guest(Error::Timeout { .. }) => 4,
             Self::Guest(
                 Error::NoRenderNode

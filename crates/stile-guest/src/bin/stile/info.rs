@@ -1,6 +1,7 @@
 //! `stile info`: what the device, its driver and its capset can do.
 
 use stile_guest::{CAPSET_ID, Capset, OpCode, Params, RenderNode};
+use zerocopy::little_endian::U32;
 
 use crate::args::Args;
 use crate::failure::Failure;
@@ -35,12 +36,8 @@ fn capset_ids(params: &Params) -> Vec<u32> {
 
 fn operations(capset: &Capset) -> Vec<String> {
     let mask = capset.operations.get();
-    let offered = |op: &OpCode| {
-        let bit = 1_u64.checked_shl(u32::from(op.code() & 0x7f));
-        bit.is_some_and(|bit| mask & bit != 0)
-    };
-    let known = OpCode::ALL.into_iter().filter(offered);
-    let mut names: Vec<_> = known.map(|op| format!("{op:?}").to_uppercase()).collect();
+    let known = OpCode::ALL.into_iter().filter(|op| op.bit() & mask != 0);
+    let mut names: Vec<_> = known.map(|op| op.name().to_owned()).collect();
     let unknown = mask & !OpCode::mask();
     if unknown != 0 {
         names.push(format!("and others ({unknown:#x})"));
@@ -73,48 +70,63 @@ fn abilities(params: &Params) -> [(&'static str, &'static str, bool); 6] {
 }
 
 /// The capset's numbers, with their units.
-fn limits(capset: &Capset) -> [(&'static str, &'static str, u64, &'static str); 8] {
-    [
-        (
+fn limits(capset: &Capset) -> Vec<(&'static str, &'static str, u64, &'static str)> {
+    let limit = |name, meaning, number: U32, unit| (name, meaning, number.get().into(), unit);
+    vec![
+        limit(
             "max_submit_bytes",
             "longest submission",
-            capset.max_submit_bytes.get().into(),
+            capset.max_submit_bytes,
             " bytes",
         ),
-        (
+        limit(
             "max_operations",
             "operations in one",
-            capset.max_operations.get().into(),
+            capset.max_operations,
             "",
         ),
-        (
+        limit(
             "max_pending_fences",
             "pending fences",
-            capset.max_pending_fences.get().into(),
+            capset.max_pending_fences,
             "",
         ),
-        (
+        limit(
             "max_cookies",
             "cookies of a context",
-            capset.max_cookies.get().into(),
+            capset.max_cookies,
             "",
         ),
-        (
-            "max_rings",
-            "rings of a context",
-            capset.max_rings.get().into(),
+        limit("max_rings", "rings of a context", capset.max_rings, ""),
+        limit(
+            "max_timelines",
+            "timelines of a context",
+            capset.max_timelines,
             "",
         ),
-        (
+        limit("max_events", "events waited for", capset.max_events, ""),
+        limit(
+            "max_cpu_accesses",
+            "accesses by the CPU",
+            capset.max_cpu_accesses,
+            "",
+        ),
+        limit(
             "fence_deadline_ms",
             "deadline of a fence",
-            capset.fence_deadline_ms.get().into(),
+            capset.fence_deadline_ms,
             " ms",
         ),
-        (
+        limit(
+            "max_timeout_ms",
+            "longest time-out",
+            capset.max_timeout_ms,
+            " ms",
+        ),
+        limit(
             "status_record_bytes",
             "a status record",
-            capset.status_record_bytes.get().into(),
+            capset.status_record_bytes,
             " bytes",
         ),
         (
@@ -137,7 +149,11 @@ fn json(node: &RenderNode, params: &Params, capset: Option<&Capset>) -> Value {
             ("operations", Value::List(names)),
             ("operations_mask", capset.operations.get().into()),
         ];
-        fields.extend(limits(capset).map(|(name, _, number, _)| (name, number.into())));
+        fields.extend(
+            limits(capset)
+                .into_iter()
+                .map(|(name, _, number, _)| (name, number.into())),
+        );
         Value::Object(fields)
     });
     Value::Object(vec![

@@ -1,12 +1,17 @@
 //! A session with names for its buffers and cookies: what every subcommand works on.
 
+mod events;
+mod fences;
+mod timelines;
+
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use stile_guest::{
-    Access, Blob, BlobMemory, BlobOptions, Cookie, DmaBuf, DmaBufAccess, Error, FenceOptions,
-    OpCode, Pending, Record, RecordFlags, Session, SessionOptions,
+    Access, Blob, BlobMemory, BlobOptions, Cookie, DmaBuf, DmaBufAccess, Error, EventOptions,
+    FenceOptions, HostClock, OpCode, Pending, Record, RecordFlags, Session, SessionOptions,
+    Timeline,
 };
 
 use crate::args::Args;
@@ -16,26 +21,45 @@ use crate::output::{Output, Value};
 /// How much longer than the device's deadline a fence may take.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Buffers, cookies and pending fences by name.
+/// What is done to a buffer that takes time and leaves no cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    Poll,
+    CpuBegin,
+    CpuEnd,
+}
+
+/// Buffers, cookies, timelines, events and pending fences by name.
 #[derive(Debug)]
 pub(crate) struct Machine {
     session: Session,
     output: Output,
     buffers: BTreeMap<String, Blob>,
     cookies: BTreeMap<String, Cookie>,
-    exports: BTreeMap<String, (Pending, Instant)>,
+    /// Operations that have begun, by the name to finish them.
+    started: BTreeMap<String, (Pending, Instant)>,
+    timelines: BTreeMap<String, Timeline>,
+    events: BTreeMap<u64, String>,
+    clock: Option<HostClock>,
 }
 
 impl Machine {
     pub(crate) fn open(args: &Args) -> Result<Self, Failure> {
+        let node = crate::node(args)?;
         let mut options = SessionOptions::default();
         options.context.debug_name = Some("stile".into());
+        if node.capset()?.operations.get() & OpCode::Events.bit() != 0 {
+            options.events = Some(EventOptions::default());
+        }
         Ok(Self {
-            session: Session::open(crate::node(args)?, &options)?,
+            session: Session::open(node, &options)?,
             output: Output { json: args.json },
             buffers: BTreeMap::new(),
             cookies: BTreeMap::new(),
-            exports: BTreeMap::new(),
+            started: BTreeMap::new(),
+            timelines: BTreeMap::new(),
+            events: BTreeMap::new(),
+            clock: None,
         })
     }
 
@@ -92,8 +116,7 @@ impl Machine {
         }
     }
 
-    /// Begins an EXPORT; says whether it is pending. The device has taken it up by then: fences
-    /// that come on the buffer from now on do not count.
+    /// Begins an EXPORT; says whether it is pending.
     pub(crate) fn export(
         &mut self,
         buffer: &str,
@@ -111,33 +134,60 @@ impl Machine {
         if let Some(made) = pending.cookie() {
             self.cookies.insert(cookie.into(), made);
         }
-        self.session.settle()?;
-        let signalled = pending.fence.signalled()?;
-        let fields = [
-            ("buffer", buffer.into()),
-            (
-                "state",
-                if signalled { "signalled" } else { "pending" }.into(),
-            ),
-            ("ring", pending.ring().into()),
-        ];
-        self.exports.insert(cookie.into(), (pending, begun));
-        self.output.event("export", cookie, &fields)
+        self.begun("export", cookie, buffer, (pending, begun))
     }
 
-    /// Waits for the fence of a cookie's EXPORT, and says what became of it.
-    pub(crate) fn finish(
+    /// Begins POLL, CPU_BEGIN or CPU_END; says whether it is pending.
+    pub(crate) fn begin(
         &mut self,
-        cookie: &str,
-        timeout: Option<Duration>,
+        what: Use,
+        buffer: &str,
+        access: Access,
+        mark: &str,
     ) -> Result<(), Failure> {
-        let Some((pending, begun)) = self.exports.remove(cookie) else {
-            let text = format!("{cookie} is no EXPORT that is not finished");
+        let blob = self.buffers.get(buffer).ok_or_else(|| no_buffer(buffer))?;
+        let begun = Instant::now();
+        let (word, pending) = match what {
+            Use::Poll => ("poll", self.session.poll(blob, access)?),
+            Use::CpuBegin => ("cpu-begin", self.session.cpu_begin(blob, access)?),
+            Use::CpuEnd => ("cpu-end", self.session.cpu_end(blob, access)?),
+        };
+        self.begun(word, mark, buffer, (pending, begun))
+    }
+
+    /// The device has taken the operation up by then: fences that come on the buffer from now on
+    /// do not count.
+    fn begun(
+        &mut self,
+        what: &'static str,
+        name: &str,
+        buffer: &str,
+        (pending, begun): (Pending, Instant),
+    ) -> Result<(), Failure> {
+        self.session.settle()?;
+        let state = if pending.fence.signalled()? {
+            "signalled"
+        } else {
+            "pending"
+        };
+        let fields = [
+            ("buffer", buffer.into()),
+            ("state", state.into()),
+            ("ring", pending.ring().into()),
+        ];
+        self.started.insert(name.into(), (pending, begun));
+        self.output.event(what, name, &fields)
+    }
+
+    /// Waits for the fence of an operation that has begun, and says what became of it.
+    pub(crate) fn finish(&mut self, name: &str, timeout: Option<Duration>) -> Result<(), Failure> {
+        let Some((pending, begun)) = self.started.remove(name) else {
+            let text = format!("{name} is nothing that has begun and is not finished");
             return Err(Failure::Usage(text));
         };
-        match self.conclude(cookie, &pending, begun, timeout) {
+        match self.conclude(name, &pending, begun, timeout) {
             Err(Failure::Guest(error @ Error::Timeout { .. })) => {
-                self.exports.insert(cookie.into(), (pending, begun));
+                self.started.insert(name.into(), (pending, begun));
                 Err(error.into())
             }
             other => other,
@@ -185,7 +235,7 @@ impl Machine {
     }
 
     /// Asks the guest's own dma-buf.
-    pub(crate) fn poll(&mut self, name: &str, access: Access) -> Result<(), Failure> {
+    pub(crate) fn look(&mut self, name: &str, access: Access) -> Result<(), Failure> {
         let dma_buf = self.buffer(name)?.dma_buf()?;
         let access = DmaBufAccess::from_bits_retain(access.bits());
         let state = if dma_buf.poll(access)? {
@@ -193,7 +243,7 @@ impl Machine {
         } else {
             "busy"
         };
-        self.output.event("poll", name, &[("state", state.into())])
+        self.output.event("guest", name, &[("state", state.into())])
     }
 
     /// Writes the whole buffer.

@@ -8,6 +8,7 @@ mod machine;
 mod oneshot;
 mod output;
 mod script;
+mod uuid;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::Import(options) => oneshot::import(&args, options),
         Command::Wait(options) => oneshot::wait(&args, options),
         Command::Run(options) => script::run(&args, options),
+        Command::Clock => oneshot::clock(&args),
         Command::Bench(options) => bench::bench(&args, options),
     };
     match done {

@@ -62,6 +62,11 @@ pub(crate) fn wait(args: &Args, options: &Wait) -> Result<(), Failure> {
     )
 }
 
+/// `stile clock`
+pub(crate) fn clock(args: &Args) -> Result<(), Failure> {
+    Machine::open(args)?.show_clock()
+}
+
 fn access(write: bool) -> Access {
     if write { Access::WRITE } else { Access::READ }
 }

@@ -9,6 +9,7 @@ use crate::failure::Failure;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Number(u64),
+    Signed(i64),
     /// Milliseconds or microseconds, with three digits after the point.
     Real(f64),
     Text(String),
@@ -21,6 +22,12 @@ pub(crate) enum Value {
 impl From<u64> for Value {
     fn from(number: u64) -> Self {
         Self::Number(number)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Signed(number)
     }
 }
 
@@ -71,6 +78,7 @@ impl Value {
     pub(crate) fn json(&self) -> String {
         match self {
             Self::Number(number) => number.to_string(),
+            Self::Signed(number) => number.to_string(),
             Self::Real(number) => format!("{number:.3}"),
             Self::Text(text) => quoted(text),
             Self::Truth(truth) => truth.to_string(),

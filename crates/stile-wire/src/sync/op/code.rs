@@ -121,6 +121,38 @@ impl OpCode {
         }
     }
 
+    /// The name, as `docs/spec/stile-sync.md` has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Export => "EXPORT",
+            Self::Import => "IMPORT",
+            Self::Merge => "MERGE",
+            Self::Wait => "WAIT",
+            Self::Drop => "DROP",
+            Self::Status => "STATUS",
+            Self::Poll => "POLL",
+            Self::Deadline => "DEADLINE",
+            Self::CpuBegin => "CPU_BEGIN",
+            Self::CpuEnd => "CPU_END",
+            Self::Clock => "CLOCK",
+            Self::Events => "EVENTS",
+            Self::EventWait => "EVENT_WAIT",
+            Self::Cancel => "CANCEL",
+            Self::TlCreate => "TL_CREATE",
+            Self::TlDestroy => "TL_DESTROY",
+            Self::TlSignal => "TL_SIGNAL",
+            Self::TlReset => "TL_RESET",
+            Self::TlTransfer => "TL_TRANSFER",
+            Self::TlWatch => "TL_WATCH",
+            Self::TlShare => "TL_SHARE",
+            Self::TlAdopt => "TL_ADOPT",
+            Self::MemWait => "MEM_WAIT",
+            Self::MemSignal => "MEM_SIGNAL",
+            Self::Snapshot => "SNAPSHOT",
+            Self::FromRing => "FROM_RING",
+        }
+    }
+
     /// The operation's bit in a mask.
     pub fn bit(self) -> u64 {
         1_u64.wrapping_shl(u32::from(self.code() & 0x3f))
@@ -134,5 +166,11 @@ impl OpCode {
     /// The operation with this code.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|op| op.code() == code)
+    }
+}
+
+impl core::fmt::Display for OpCode {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(self.name())
     }
 }
