@@ -1,6 +1,6 @@
 //! The codes.
 
-/// Operation codes. A code's bit in [`super::Capset::operations`] is `1 << (code - 0x80)`.
+/// Operation codes. A code's bit in [`crate::sync::Capset::operations`] is `1 << (code - 0x80)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum OpCode {
