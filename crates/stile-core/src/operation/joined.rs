@@ -19,6 +19,9 @@ use crate::wait::Kind;
 struct Look<'a> {
     left: &'a mut u32,
     waits: Vec<WaitId>,
+    /// Whether an EVENT_WAIT is passed over. Nothing was submitted that it stands for: somebody
+    /// listens, for as long as the context lives.
+    without_events: bool,
 }
 
 impl Look<'_> {
@@ -56,6 +59,7 @@ impl<H: Host> Device<H> {
         let mut look = Look {
             left: &mut started.looks,
             waits: Vec::new(),
+            without_events: false,
         };
         let context = self.contexts.get(&own).ok_or(errno::ENOENT)?;
         let looked = match context.ring_if_used(ring) {
@@ -85,6 +89,7 @@ impl<H: Host> Device<H> {
         let mut look = Look {
             left: &mut started.looks,
             waits: Vec::new(),
+            without_events: true,
         };
         let looked = self.look_at_users(&mut look, resource_id);
         let joined = self.join(host, looked.map(|()| look.waits))?;
@@ -130,11 +135,12 @@ impl<H: Host> Device<H> {
         let mut next = parked.waits.first();
         while let Some(key) = next {
             let wait = self.waits.get(key).ok_or(errno::EOPNOTSUPP)?;
-            if wait.kind != Kind::Fence {
-                return Err(errno::EOPNOTSUPP);
+            match wait.kind {
+                Kind::Fence => look.waits.push(WaitId(key)),
+                Kind::Event if look.without_events => {}
+                _ => return Err(errno::EOPNOTSUPP),
             }
             look.at_one_more()?;
-            look.waits.push(WaitId(key));
             next = wait.siblings.after();
         }
         Ok(())

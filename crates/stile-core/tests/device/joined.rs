@@ -201,6 +201,28 @@ fn a_snapshot_is_all_rings_of_all_contexts_that_hold_the_buffer() {
 }
 
 #[test]
+fn who_listens_for_events_is_no_user_of_the_buffer() {
+    let mut bench = bench();
+    let events = Op::Events {
+        resource_id: 3,
+        offset: 0,
+        size: 128,
+    };
+    bench.unfenced(&[events.encode(0, 1).to_vec()]);
+    let work = bench.writer(1);
+    let listen = |tag| Op::EventWait { seen: 0 }.encode(7, tag).to_vec();
+    let listener = bench.fenced(7, 1, &[listen(2)]);
+    let mixed = bench.fenced(7, 2, &[listen(3), export(7, 1)]);
+    bench.unfenced(&[snapshot(4, 1, 50), from_ring(5, 7, 51)]);
+    // Nothing stands for the fence of the listener itself.
+    assert_eq!(errors(&bench)[1..], [(4, 0), (5, 95)]);
+    assert!(!is_signalled(&mut bench, 50));
+    bench.signal(work);
+    assert!(is_signalled(&mut bench, 50));
+    assert!(bench.is_pending(listener) && bench.is_pending(mixed));
+}
+
+#[test]
 fn a_snapshot_has_the_devices_own_timeline_up_to_the_last_of_the_users() {
     let mut bench = bench();
     bench.context_with_blobs(2, [4]);
