@@ -6,6 +6,13 @@ use super::waits::Cause;
 use super::{Model, ModelFence};
 use crate::sim::SyncFile;
 
+/// What becomes of an EVENT_WAIT.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listeners {
+    PassedOver,
+    Refused,
+}
+
 impl Model {
     /// One sync_file for everything that is pending on a ring.
     pub(super) fn join_ring(
@@ -21,7 +28,7 @@ impl Model {
             .copied()
             .into_iter()
             .collect();
-        let parts = self.parts(&lines, looks)?;
+        let parts = self.parts(&lines, Listeners::Refused, looks)?;
         self.join(parts)
     }
 
@@ -32,7 +39,7 @@ impl Model {
         let lines: Vec<_> = users
             .flat_map(|context| context.rings.values().copied())
             .collect();
-        let mut parts = self.parts(&lines, looks)?;
+        let mut parts = self.parts(&lines, Listeners::PassedOver, looks)?;
         let global: Vec<_> = self.pending_on(self.global).collect();
         for _ in &global {
             look(looks)?;
@@ -44,7 +51,7 @@ impl Model {
         };
         let last = global.iter().rposition(is_users);
         for fence in &global[..last.map_or(0, |last| last + 1)] {
-            parts.extend(self.parts_of(fence, looks)?);
+            parts.extend(self.parts_of(fence, Listeners::PassedOver, looks)?);
         }
         self.join(parts)
     }
@@ -54,30 +61,41 @@ impl Model {
         fences.filter(|fence| !fence.answered)
     }
 
-    fn parts(&self, lines: &[usize], looks: &mut u32) -> Result<Vec<SyncFile>, Errno> {
+    fn parts(
+        &self,
+        lines: &[usize],
+        listeners: Listeners,
+        looks: &mut u32,
+    ) -> Result<Vec<SyncFile>, Errno> {
         let mut parts = Vec::new();
         for line in lines {
             look(looks)?;
             for fence in self.pending_on(*line) {
                 look(looks)?;
-                parts.extend(self.parts_of(fence, looks)?);
+                parts.extend(self.parts_of(fence, listeners, looks)?);
             }
         }
         Ok(parts)
     }
 
     /// Nothing stands for what is not a host fence.
-    fn parts_of(&self, fence: &ModelFence, looks: &mut u32) -> Result<Vec<SyncFile>, Errno> {
+    fn parts_of(
+        &self,
+        fence: &ModelFence,
+        listeners: Listeners,
+        looks: &mut u32,
+    ) -> Result<Vec<SyncFile>, Errno> {
         if fence.job.is_some() {
             return Err(errno::EOPNOTSUPP);
         }
         let waits = fence.waits.iter().map(|wait| &self.waits[*wait]);
         let open = waits.filter(|wait| wait.ended.is_none());
-        open.map(|wait| match &wait.cause {
-            Cause::Fence(file) => look(looks).map(|()| file.clone()),
+        let parts = open.map(|wait| match &wait.cause {
+            Cause::Fence(file) => look(looks).map(|()| Some(file.clone())),
+            Cause::Event if listeners == Listeners::PassedOver => look(looks).map(|()| None),
             _ => Err(errno::EOPNOTSUPP),
-        })
-        .collect()
+        });
+        parts.filter_map(Result::transpose).collect()
     }
 
     fn join(&mut self, parts: Vec<SyncFile>) -> Result<SyncFile, Errno> {
