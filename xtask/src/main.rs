@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod demo;
+mod fuzz;
 mod host;
 mod hostvm;
 mod lab;
@@ -35,6 +36,8 @@ enum Command {
     /// The lab: a host VM with real dma-bufs and KVM, and guests in it
     #[command(subcommand)]
     Lab(lab::Command),
+    /// Fuzz the device and the wire; a target's name and files run just those inputs
+    Fuzz(fuzz::Options),
     /// Measure the daemon, on this machine and in the lab
     Bench(bench::Options),
 }
@@ -60,6 +63,7 @@ fn dispatch(command: Command) -> anyhow::Result<std::process::ExitCode> {
         Command::Demo => demo::run(&workspace, &progress),
         Command::Test(options) => test::run(&workspace, &progress, &options),
         Command::Lab(command) => lab::run(&workspace, &progress, command),
+        Command::Fuzz(options) => fuzz::run(&workspace, &progress, &options),
         Command::Bench(options) => bench::run(&workspace, &progress, &options),
     }
 }

@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use super::freestanding;
 use super::report::{Case, Suite};
+use crate::fuzz::cargo_of_fuzz;
 use crate::process::{cannot_start, last_lines};
 use crate::progress::Progress;
 use crate::workspace::{Workspace, cargo};
@@ -17,9 +18,11 @@ const QUOTED_LINES: usize = 200;
 
 type Check = (&'static str, fn(&Workspace) -> Result<Result<(), String>>);
 
-const CHECKS: [Check; 4] = [
+const CHECKS: [Check; 5] = [
     ("the code is formatted", |_| {
-        complains(cargo().args(["fmt", "--all", "--check"]))
+        let all = complains(cargo().args(["fmt", "--all", "--check"]))?;
+        let fuzz = ["fmt", "--manifest-path=fuzz/Cargo.toml", "--check"];
+        Ok(all.and(complains(cargo().args(fuzz))?))
     }),
     ("clippy finds nothing", |workspace| {
         complains(
@@ -28,6 +31,10 @@ const CHECKS: [Check; 4] = [
                 .args(workspace.lab_features())
                 .args(["--", "--deny=warnings"]),
         )
+    }),
+    ("clippy finds nothing in the fuzz targets", |workspace| {
+        let mut command = cargo_of_fuzz(workspace, "clippy")?;
+        complains(command.args(["--", "--deny=warnings"]))
     }),
     ("the documentation builds without a warning", |_| {
         complains(

@@ -3,6 +3,7 @@
 mod cargo_tests;
 mod checks;
 mod freestanding;
+mod fuzzing;
 mod guests;
 mod host_vm;
 mod igt;
@@ -30,7 +31,7 @@ pub(crate) use report::{Report, Suite};
 /// What is run.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Leave the VMs out
+    /// Leave the VMs out, and fuzz for some seconds only
     #[arg(long)]
     quick: bool,
     /// Only tests and checks whose name contains this
@@ -53,7 +54,7 @@ pub(crate) fn run(
             Ok((lab, igt))
         };
         let lab = (!options.quick).then(|| scope.spawn(set_up));
-        let for_host_vm = on_this_machine(workspace, progress, &options.filter, &mut report);
+        let for_host_vm = on_this_machine(workspace, progress, options, &mut report);
         if let Some(lab) = lab {
             let lab = lab.join().unwrap_or_else(|_| bail!("The set-up panicked."));
             let result = lab.and_then(|(lab, igt)| {
@@ -90,9 +91,10 @@ pub(crate) fn run(
 fn on_this_machine(
     workspace: &Workspace,
     progress: &Progress,
-    filter: &str,
+    options: &Options,
     report: &mut Report,
 ) -> Vec<TestProgram> {
+    let filter = &*options.filter;
     report.add(checks::run(workspace, progress, filter));
     let programs = match cargo_tests::build(workspace, progress) {
         Ok(programs) => programs,
@@ -107,6 +109,7 @@ fn on_this_machine(
         report.say_and_add(cargo_tests::run(&program, filter), progress);
     }
     report.add(cargo_tests::documentation(progress, filter));
+    report.add(fuzzing::run(workspace, progress, options));
     for_host_vm
 }
 
