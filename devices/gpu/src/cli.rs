@@ -25,9 +25,10 @@ pub struct Cli {
     #[arg(long, value_name = "PATH")]
     bridge: Option<PathBuf>,
 
-    /// Where the memory of HOST3D blobs comes from: udmabuf, heap[:NAME] or vgem[:NODE]
-    #[arg(long, value_name = "KIND", default_value = "udmabuf")]
-    allocator: AllocatorChoice,
+    /// Where the memory of HOST3D blobs comes from: udmabuf, heap[:NAME] or vgem[:NODE]. Udmabuf,
+    /// if this is not given and the host has it
+    #[arg(long, value_name = "KIND")]
+    allocator: Option<AllocatorChoice>,
 
     /// The DRM node for the drm_syncobjs of timelines: its path, or none. The first one that has
     /// them, if this is not given
@@ -44,7 +45,8 @@ pub struct Cli {
     fence_deadline_ms: u32,
 
     /// Size of the region that blobs are mapped into, in MiB; a power of two, 0 for none
-    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = power_of_two)]
+    #[arg(long, value_name = "MIB", default_value_t = in_mib(Limits::default().hostmem_bytes),
+          value_parser = power_of_two)]
     hostmem_mib: u64,
 
     /// Most fences that may be pending at once; never more than 3/8 of the control queue's length
@@ -78,11 +80,11 @@ pub struct Cli {
     max_fds: u32,
 
     /// Most host memory in blobs, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    #[arg(long, value_name = "MIB", default_value_t = in_mib(Limits::default().host_bytes))]
     max_host_mib: u64,
 
     /// Most guest pages in blobs, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 4096)]
+    #[arg(long, value_name = "MIB", default_value_t = in_mib(Limits::default().guest_bytes))]
     max_guest_mib: u64,
 
     /// Most contexts
@@ -107,7 +109,7 @@ impl Cli {
             (None, Some(fd)) => Endpoint::Fd(fd),
             (None, None) => return None,
         };
-        let mib = |mib: u64| mib.saturating_mul(1 << 20);
+        let mib = |mib: u64| mib.saturating_mul(MIB);
         let limits = Limits {
             contexts: self.max_contexts,
             resources: self.max_resources,
@@ -142,6 +144,12 @@ impl Cli {
             once,
         })
     }
+}
+
+const MIB: u64 = 1 << 20;
+
+fn in_mib(bytes: u64) -> u64 {
+    bytes.checked_div(MIB).unwrap_or(0)
 }
 
 fn syncobj_choice(text: &str) -> Result<SyncobjChoice, std::convert::Infallible> {

@@ -34,6 +34,14 @@ pub enum Error {
         /// Why.
         source: stile_host::Error,
     },
+    /// The DRM node has no timelines.
+    #[error("Timelines cannot be on {path}")]
+    SyncobjNode {
+        /// As the user wrote it.
+        path: PathBuf,
+        /// Why.
+        source: stile_host::Error,
+    },
     /// A system call that always works has failed.
     #[error("{call} failed")]
     System {

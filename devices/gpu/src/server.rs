@@ -51,8 +51,8 @@ pub struct Config {
     pub endpoint: Endpoint,
     /// The bridge's socket.
     pub bridge: Option<PathBuf>,
-    /// Where host blobs come from.
-    pub allocator: AllocatorChoice,
+    /// Where host blobs come from; `None` for udmabuf where the host has it.
+    pub allocator: Option<AllocatorChoice>,
     /// Where timelines come from.
     pub syncobjs: SyncobjChoice,
     /// Quotas.
@@ -64,20 +64,30 @@ pub struct Config {
 /// Serves front ends, one after the other: for ever, or until the only one has gone.
 ///
 /// # Errors
-/// A socket cannot be made, or, with `once` or a connection, that front end's end was no clean one.
+/// A socket cannot be made, an allocator or a node that was asked for cannot be used, or, with `once`
+/// or a connection, that front end's end was no clean one.
 pub fn serve(config: &Config) -> Result<()> {
     // Before anything else is opened, so that the number cannot be one of the daemon's own.
     let inherited = match &config.endpoint {
         Endpoint::Path(_) => None,
         Endpoint::Fd(fd) => Some(inherit(*fd)?),
     };
+    let fds = fds_for_guests(&config.limits);
+    if fds < config.limits.fds {
+        let asked = config.limits.fds;
+        warn!(
+            fds,
+            asked, "This process may not open as many files as --max-fds says"
+        );
+    }
     let limits = Limits {
-        fds: config.limits.fds.min(fds_for_guests(&config.limits)),
+        fds: config.limits.fds.min(fds),
         ..config.limits
     };
     let registry = Arc::new(Registry::default());
     let desk = Arc::new(Desk::new()?);
-    let syncobjs = open_syncobjs(&config.syncobjs);
+    let syncobjs = open_syncobjs(&config.syncobjs)?;
+    let allocator = open_allocator(config.allocator.as_ref())?;
     if let Some(path) = &config.bridge {
         let office = bridge::Office {
             registry: Arc::clone(&registry),
@@ -87,7 +97,6 @@ pub fn serve(config: &Config) -> Result<()> {
         bridge::start(path, office)?;
         info!(path = %path.display(), "The bridge is open");
     }
-    let allocator = open_allocator(&config.allocator);
     let lasting = Lasting {
         limits,
         kernel: Kernel::ask(allocator.as_deref(), syncobjs.is_some()),
@@ -137,30 +146,43 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
     )
 }
 
-fn open_allocator(choice: &AllocatorChoice) -> Option<Arc<stile_host::Allocator>> {
-    match choice.open() {
-        Ok(allocator) => Some(Arc::new(allocator)),
-        Err(error) => {
+/// What was asked for has to be there. Without the default one, the daemon serves guests that have no
+/// need of it.
+fn open_allocator(choice: Option<&AllocatorChoice>) -> Result<Option<Arc<stile_host::Allocator>>> {
+    match (choice.cloned().unwrap_or_default().open(), choice) {
+        (Ok(allocator), _) => Ok(Some(Arc::new(allocator))),
+        (Err(error), None) => {
             warn!("HOST3D blobs cannot be made: {error}");
-            None
+            Ok(None)
         }
+        (Err(source), Some(choice)) => Err(Error::Allocator {
+            choice: choice.to_string(),
+            source,
+        }),
     }
 }
 
-fn open_syncobjs(choice: &SyncobjChoice) -> Option<SyncobjNode> {
+fn open_syncobjs(choice: &SyncobjChoice) -> Result<Option<SyncobjNode>> {
     let node = match choice {
+        SyncobjChoice::None => return Ok(None),
         SyncobjChoice::Find => SyncobjNode::find(),
-        SyncobjChoice::Node(path) => SyncobjNode::open(path),
-        SyncobjChoice::None => return None,
+        SyncobjChoice::Node(path) => {
+            Ok(
+                SyncobjNode::open(path).map_err(|source| Error::SyncobjNode {
+                    path: path.clone(),
+                    source,
+                })?,
+            )
+        }
     };
     match node {
         Ok(node) => {
             info!(path = %node.path().display(), "Timelines are on this node");
-            Some(node)
+            Ok(Some(node))
         }
         Err(error) => {
             warn!("Timelines are not offered: {error}");
-            None
+            Ok(None)
         }
     }
 }

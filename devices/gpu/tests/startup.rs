@@ -215,8 +215,21 @@ fn the_command_line_is_checked() {
         assert!(!success, "{arguments:?}");
         assert!(!said.is_empty());
     }
-    let (success, said) = run(&["--socket=/nonexistent/folder/gpu.sock"]);
-    assert!(!success);
-    assert!(said.contains("/nonexistent/folder/gpu.sock"), "{said}");
+    for (arguments, named) in [
+        (
+            &["--socket=/nonexistent/gpu.sock"][..],
+            "/nonexistent/gpu.sock",
+        ),
+        (
+            &["--socket=a", "--allocator=vgem:card99"],
+            "vgem:/dev/dri/card99",
+        ),
+        (&["--socket=a", "--allocator=heap:nobody"], "heap:nobody"),
+        (&["--socket=a", "--syncobj-node=/dev/null"], "/dev/null"),
+    ] {
+        let (success, said) = run(arguments);
+        assert!(!success, "{arguments:?}");
+        assert!(said.contains(named), "{said}");
+    }
     assert!(run(&["--version"]).0 && run(&["--help"]).0);
 }
