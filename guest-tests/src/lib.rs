@@ -21,5 +21,6 @@ pub mod part;
 pub mod payload;
 #[cfg(feature = "host")]
 pub mod runner;
+mod stuck;
 #[cfg(feature = "host")]
 pub mod vm;

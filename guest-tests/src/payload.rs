@@ -5,9 +5,14 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::event::{Event, Order, PORTS, RESULTS_PORT};
 use crate::outcome::{Outcome, attempt};
+use crate::stuck::Watchdog;
+
+/// Longer than any case takes: what a guest that takes longer is doing stands on its console.
+const LONG: Duration = Duration::from_secs(60);
 
 /// One thing that must hold.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +69,10 @@ fn run_order(cases: &[Case], order: &Order, out: &mut impl Write) -> std::io::Re
             continue;
         };
         tell(Event::Start { case: case.clone() })?;
-        tell(attempt(case, found.run))?;
+        let watchdog = Watchdog::start(name, LONG);
+        let end = attempt(case, found.run);
+        drop(watchdog);
+        tell(end)?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::setup::{Kernel, Lab};
 use crate::stile_lab;
 use crate::supervise::Stream;
-use crate::test::{Guests, Report, Suite, of_igt};
+use crate::test::{Chosen, Guests, Report, Suite, of_igt};
 use crate::workspace::Workspace;
 
 /// What can be done with the lab by hand.
@@ -55,6 +55,9 @@ pub(crate) enum Command {
         /// Leave the daemon and its device out
         #[arg(long)]
         without_gpu: bool,
+        /// Run each case so often: for what fails seldom
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        times: u32,
         /// Only cases whose name contains this
         #[arg(default_value = "")]
         filter: String,
@@ -129,19 +132,25 @@ pub(crate) fn run(
             kernel,
             guest_kernel,
             without_gpu,
+            times,
             filter,
         } => {
             let lab = Lab::ensure(workspace, progress, false)?;
             let programs = Programs::build(workspace, progress)?;
             let host = Host::choose(workspace, &lab, &programs, progress)?;
             let host = host.with_kernel(kernel).unwrap_or(host);
+            let chosen = Chosen {
+                filter: &filter,
+                without_gpu,
+                times,
+            };
             let guests = Guests {
                 workspace,
                 lab: &lab,
                 programs: &programs,
                 progress,
             };
-            let suite = guests.run(&host, guest_kernel, without_gpu, &filter)?;
+            let suite = guests.run(&host, guest_kernel, chosen)?;
             Ok(printed([suite]))
         }
         Command::Igt { filter } => {

@@ -138,8 +138,9 @@ impl Life<'_> {
         self.running = None;
         if let Event::Pass { case, .. } | Event::Fail { case, .. } | Event::Skip { case, .. } =
             event
+            && let Some(index) = self.left.iter().position(|name| name == case)
         {
-            self.left.retain(|name| name != case);
+            self.left.remove(index);
         }
         (self.tell)(&with_logs(event.clone(), &self.lab.logs));
     }

@@ -15,7 +15,7 @@ use crate::vm::{self, Lab};
 const GUEST_PROGRAM: &str = "guest-cases";
 
 /// What is run.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Selection {
     /// Only cases whose name contains this
     #[arg(default_value = "")]
@@ -23,6 +23,9 @@ pub struct Selection {
     /// Leave the daemon and its device out: for work on the lab itself
     #[arg(long)]
     pub without_gpu: bool,
+    /// Run each case so often, in one guest: for what fails seldom
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub times: u32,
 }
 
 impl Selection {
@@ -87,12 +90,14 @@ pub fn run(
         tell(event);
     };
 
-    guest::run(lab, in_guest, selection.without_gpu, &mut counted);
+    let rounds = (0..selection.times).flat_map(|_| in_guest.clone());
+    guest::run(lab, rounds.collect(), selection.without_gpu, &mut counted);
 
     let chosen = lifecycle::CASES
         .iter()
         .filter(|case| across.iter().any(|name| name == case.name));
-    for (number, case) in chosen.enumerate() {
+    let rounds = (0..selection.times).flat_map(|_| chosen.clone());
+    for (number, case) in rounds.enumerate() {
         counted(&Event::Start {
             case: case.name.to_owned(),
         });

@@ -12,6 +12,7 @@ use rustix::process::{Pid, PidfdFlags};
 
 use super::error::Error;
 use super::tail;
+use crate::stuck::children;
 
 /// How much of a log an error quotes.
 const QUOTED_LINES: usize = 40;
@@ -131,7 +132,7 @@ impl Child {
             name: self.name.to_owned(),
             before: before.to_owned(),
             bound,
-            said: tail(&self.log, QUOTED_LINES),
+            said: format!("{}\n{}", tail(&self.log, QUOTED_LINES), children()),
         }
     }
 }

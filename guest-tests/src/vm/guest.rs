@@ -11,6 +11,7 @@ use super::daemon::Daemon;
 use super::error::Error;
 use super::host_gpu::HostGpu;
 use super::lines::{Lines, Next};
+use super::monitor;
 use crate::event::{CONTROL_PORT, RESULTS_PORT};
 
 /// How a guest is built. The methods change one thing each; [`Guest::start`] boots it.
@@ -101,6 +102,11 @@ impl Guest {
     pub fn start(&self) -> Result<RunningGuest, Error> {
         let console = self.lab.logs.join("console.log");
         let mut qemu = self.qemu();
+        qemu.arg("-chardev").arg(with_path(
+            "socket,id=monitor,server=on,wait=off,path=",
+            &self.monitor(),
+        ));
+        qemu.args(["-mon", "monitor"]);
         // The results port's far end is QEMU's own stdin and stdout: its end is the guest's end.
         qemu.args(["-chardev", "stdio,id=results,signal=off"]);
         qemu.args(["-device", &port("results", RESULTS_PORT)]);
@@ -117,6 +123,7 @@ impl Guest {
         Ok(RunningGuest {
             child,
             console,
+            monitor: self.monitor(),
             input,
             lines: Lines::new(output),
         })
@@ -191,6 +198,11 @@ impl Guest {
         qemu
     }
 
+    /// QEMU's monitor, for whoever looks into a hang.
+    fn monitor(&self) -> PathBuf {
+        self.lab.sockets.join("monitor.sock")
+    }
+
     fn command_line(&self, interactive: bool) -> String {
         let mut line = "console=ttyS0 quiet panic=-1 mitigations=off --".to_owned();
         if interactive {
@@ -221,6 +233,7 @@ pub struct RunningGuest {
     pub child: Child,
     /// Where the guest's console goes.
     pub console: PathBuf,
+    monitor: PathBuf,
     input: ChildStdin,
     lines: Lines<ChildStdout>,
 }
@@ -244,8 +257,16 @@ impl RunningGuest {
         match self.lines.next(bound)? {
             Next::Line(line) => Ok(Some(line)),
             Next::End => Ok(None),
-            Next::Nothing => Err(self.child.hung("the guest's next word", bound)),
+            Next::Nothing => Err(self.hung("the guest's next word", bound)),
         }
+    }
+
+    fn hung(&self, before: &str, bound: Duration) -> Error {
+        let mut error = self.child.hung(before, bound);
+        if let Error::Hung { said, .. } = &mut error {
+            said.push_str(&monitor::ask(&self.monitor));
+        }
+        error
     }
 
     /// Waits until the VMM has ended by itself, whatever the guest still says.

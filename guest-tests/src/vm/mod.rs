@@ -8,6 +8,7 @@ mod guest;
 mod host_gpu;
 mod lines;
 mod listening;
+mod monitor;
 mod probe;
 
 use std::path::{Path, PathBuf};

@@ -52,6 +52,17 @@ enum Event {
     Exit,
 }
 
+/// Which cases, and how.
+#[derive(Clone, Copy)]
+pub(crate) struct Chosen<'a> {
+    /// Those whose name contains this.
+    pub(crate) filter: &'a str,
+    /// Without the daemon and its device.
+    pub(crate) without_gpu: bool,
+    /// Each so often.
+    pub(crate) times: u32,
+}
+
 /// What all suites share.
 pub(crate) struct Guests<'a> {
     pub(crate) workspace: &'a Workspace,
@@ -61,14 +72,18 @@ pub(crate) struct Guests<'a> {
 }
 
 impl Guests<'_> {
-    /// Runs the cases whose name contains the filter, with this guest kernel.
+    /// Runs the chosen cases, with this guest kernel.
     pub(crate) fn run(
         &self,
         host: &Host<'_>,
         guest_kernel: Kernel,
-        without_gpu: bool,
-        filter: &str,
+        chosen: Chosen<'_>,
     ) -> Result<Suite> {
+        let Chosen {
+            filter,
+            without_gpu,
+            times,
+        } = chosen;
         let Self {
             workspace,
             lab,
@@ -98,7 +113,8 @@ impl Guests<'_> {
             logs.display()
         ));
         let here = matches!(host, Host::Here);
-        let mut words = vec!["test"];
+        let count = times.to_string();
+        let mut words = vec!["test", "--times", &count];
         if without_gpu {
             words.push("--without-gpu");
         }
@@ -110,7 +126,7 @@ impl Guests<'_> {
             environment: vec![("RUST_BACKTRACE".to_owned(), "1".to_owned())],
         };
         let heard = Mutex::new(Heard::default());
-        let ended = host.run(&job, BOUND, &|stream, line| {
+        let ended = host.run(&job, BOUND.saturating_mul(times), &|stream, line| {
             let mut heard = heard
                 .lock()
                 .unwrap_or_else(|poisoned| poisoned.into_inner());

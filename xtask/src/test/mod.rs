@@ -25,7 +25,7 @@ use crate::workspace::Workspace;
 use cargo_tests::TestProgram;
 use report::Case;
 
-pub(crate) use guests::Guests;
+pub(crate) use guests::{Chosen, Guests};
 pub(crate) use report::{Report, Suite};
 
 /// What is run.
@@ -149,10 +149,15 @@ fn in_the_lab(
         programs: &programs,
         progress,
     };
+    let chosen = Chosen {
+        filter,
+        without_gpu: false,
+        times: 1,
+    };
     for (guest, host_kernel) in guests::PAIRS {
         let other = host.with_kernel(host_kernel);
         let host = other.as_ref().unwrap_or(&host);
-        let suite = guests.run(host, guest, false, filter)?;
+        let suite = guests.run(host, guest, chosen)?;
         if filter.is_empty() && suite.cases.is_empty() {
             bail!("There is not one case for a guest with {guest}.");
         }
