@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::freestanding;
 use super::report::{Case, Suite};
+use super::{documents, freestanding};
 use crate::fuzz::cargo_of_fuzz;
 use crate::process::{cannot_start, last_lines};
 use crate::progress::Progress;
@@ -18,7 +18,7 @@ const QUOTED_LINES: usize = 200;
 
 type Check = (&'static str, fn(&Workspace) -> Result<Result<(), String>>);
 
-const CHECKS: [Check; 5] = [
+const CHECKS: [Check; 6] = [
     ("the code is formatted", |_| {
         let all = complains(cargo().args(["fmt", "--all", "--check"]))?;
         let fuzz = ["fmt", "--manifest-path=fuzz/Cargo.toml", "--check"];
@@ -43,6 +43,10 @@ const CHECKS: [Check; 5] = [
                 .env("RUSTDOCFLAGS", "--deny=warnings"),
         )
     }),
+    (
+        "the documents link to what exists and name files that exist",
+        documents::check,
+    ),
     (
         "the wire and core crates need no operating system",
         freestanding::check,

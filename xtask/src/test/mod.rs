@@ -2,6 +2,7 @@
 
 mod cargo_tests;
 mod checks;
+mod documents;
 mod freestanding;
 mod fuzzing;
 mod guests;
