@@ -9,7 +9,7 @@ use clap::Subcommand;
 
 use crate::host::Host;
 use crate::hostvm::{HostVm, Job};
-use crate::programs::Programs;
+use crate::programs::{Programs, with_lab};
 use crate::progress::Progress;
 use crate::setup::{Kernel, Lab};
 use crate::stile_lab;
@@ -112,8 +112,7 @@ pub(crate) fn run(
             guest_kernel,
             without_gpu,
         } => {
-            let lab = Lab::ensure(workspace, progress, false)?;
-            let programs = Programs::build(workspace, progress)?;
+            let (lab, programs) = with_lab(workspace, progress)?;
             let host = Host::choose(workspace, &lab, &programs, progress)?;
             let host = host.with_kernel(kernel).unwrap_or(host);
             progress.say("booting a guest; `exit` leaves it, Ctrl-A X ends it at once");
@@ -135,8 +134,7 @@ pub(crate) fn run(
             times,
             filter,
         } => {
-            let lab = Lab::ensure(workspace, progress, false)?;
-            let programs = Programs::build(workspace, progress)?;
+            let (lab, programs) = with_lab(workspace, progress)?;
             let host = Host::choose(workspace, &lab, &programs, progress)?;
             let host = host.with_kernel(kernel).unwrap_or(host);
             let chosen = Chosen {

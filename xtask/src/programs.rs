@@ -36,6 +36,16 @@ pub(crate) struct Programs {
     pub(crate) igt_runner: PathBuf,
 }
 
+/// The lab and the programs for it: what is downloaded comes while cargo compiles.
+pub(crate) fn with_lab(workspace: &Workspace, progress: &Progress) -> Result<(Lab, Programs)> {
+    std::thread::scope(|scope| {
+        let lab = scope.spawn(|| Lab::ensure(workspace, progress, false));
+        let programs = Programs::build(workspace, progress);
+        let lab = lab.join().unwrap_or_else(|_| bail!("The set-up panicked."));
+        Ok((lab?, programs?))
+    })
+}
+
 impl Programs {
     /// Builds all of them.
     pub(crate) fn build(workspace: &Workspace, progress: &Progress) -> Result<Self> {

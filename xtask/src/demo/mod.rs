@@ -18,9 +18,9 @@ use serde::Deserialize;
 use crate::host::Host;
 use crate::hostvm::Job;
 use crate::process::last_lines;
-use crate::programs::Programs;
+use crate::programs::with_lab;
 use crate::progress::Progress;
-use crate::setup::{Kernel, Lab};
+use crate::setup::Kernel;
 use crate::stile_lab;
 use crate::supervise::Stream;
 use crate::workspace::Workspace;
@@ -65,8 +65,7 @@ struct Heard {
 
 /// Plays it, prints what happens, and draws `target/demo/fences.html`.
 pub(crate) fn run(workspace: &Workspace, progress: &Progress) -> Result<ExitCode> {
-    let lab = Lab::ensure(workspace, progress, false)?;
-    let programs = Programs::build(workspace, progress)?;
+    let (lab, programs) = with_lab(workspace, progress)?;
     let host = Host::choose(workspace, &lab, &programs, progress)?;
     let directory = workspace.target.join("demo");
     let logs = directory.join("logs");
@@ -109,6 +108,7 @@ pub(crate) fn run(workspace: &Workspace, progress: &Progress) -> Result<ExitCode
         clock_error_ns,
         guest_kernel,
         host_kernel,
+        emulated: !here,
     };
     let picture = directory.join("fences.html");
     std::fs::write(&picture, page::render(&story))
@@ -205,10 +205,14 @@ fn conclude(story: &Story) {
         summary.out_of_order
     );
     println!(
-        "  host signal to guest program: {} median, {} at most (emulated machines; the guest's \
-         clock is known to {})",
+        "  host signal to guest program: {} median, {} at most ({}the guest's clock is known to {})",
         human(summary.latency_p50_ns),
         human(summary.latency_max_ns),
+        if story.emulated {
+            "emulated machines; "
+        } else {
+            ""
+        },
         human(story.clock_error_ns),
     );
 }

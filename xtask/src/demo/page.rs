@@ -54,14 +54,18 @@ pub(crate) fn render(story: &Story) -> String {
     let _ = write!(
         page,
         "<p class=foot>Host kernel {}, guest kernel {}. All moments are on the host's clock; the \
-         guest's clock is known to {}. The lab's machines are emulated: compare times with each \
-         other, not with real hardware.</p></main></html>",
+         guest's clock is known to {}.{}</p></main></html>",
         escape(&story.host_kernel),
         escape(&story.guest_kernel),
         human(story.clock_error_ns),
+        if story.emulated { EMULATED } else { "" },
     );
     page
 }
+
+/// What the times mean where nothing is real but their order.
+const EMULATED: &str = " The lab's machines are emulated: compare times with each other, not with \
+                        real hardware.";
 
 /// The scenes, a block each: what happened at which time.
 fn picture(story: &Story) -> String {

@@ -40,6 +40,8 @@ pub(crate) struct Story {
     pub(crate) guest_kernel: String,
     /// The host's.
     pub(crate) host_kernel: String,
+    /// Both machines are emulated, and slow.
+    pub(crate) emulated: bool,
 }
 
 /// A fence and what became of it.
@@ -184,6 +186,7 @@ pub(crate) mod tests {
             clock_error_ns: 400_000,
             guest_kernel: "6.12.0".into(),
             host_kernel: "6.12.0".into(),
+            emulated: true,
         }
     }
 
