@@ -4,14 +4,16 @@
 //! A sanitizer needs a nightly compiler, and would find nothing in code without `unsafe`; so the
 //! programs are built with the coverage that libFuzzer steers by, and with all assertions.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::geteuid;
 
-use crate::process::{last_lines, output_of};
+use crate::process::{cannot_start, last_lines, output_of};
 use crate::progress::Progress;
 use crate::supervise::supervise;
 use crate::workspace::{Workspace, cargo};
@@ -131,8 +133,24 @@ fn host() -> Result<String> {
     Ok(host.to_owned())
 }
 
+/// libFuzzer is C++. Where there is no compiler for it, root gets Debian's.
+fn ensure_cxx() -> Result<()> {
+    let asked = || Command::new("c++").arg("--version").output();
+    if asked().is_err_and(|error| error.kind() == ErrorKind::NotFound) && geteuid().is_root() {
+        eprintln!("There is no `c++` on this machine: installing Debian's g++.");
+        for words in [&["update"][..], &["install", "--yes", "g++"]] {
+            output_of(Command::new("apt-get").arg("--quiet").args(words))?;
+        }
+    }
+    match asked() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(cannot_start(&Command::new("c++"), error)),
+    }
+}
+
 /// Cargo, for the workspace in `fuzz/`, with the fuzzer's flags.
 pub(crate) fn cargo_of_fuzz(workspace: &Workspace, subcommand: &str) -> Result<Command> {
+    ensure_cxx()?;
     let mut command = cargo();
     command
         .args([subcommand, "--quiet", "--locked", "--release", "--bins"])

@@ -26,6 +26,7 @@ pub(crate) fn cannot_start(command: &Command, error: std::io::Error) -> anyhow::
             "apt-get" | "apt-cache" | "apt-config" => "apt",
             "dpkg-deb" => "dpkg",
             "cc" => "gcc",
+            "c++" => "g++",
             other => other,
         };
         return anyhow!(
