@@ -9,9 +9,13 @@ use stile_host::AllocatorChoice;
 
 use crate::server::{Config, Endpoint, SyncobjChoice};
 
+/// What is no flag.
+const LOG: &str = "STILE_LOG=debug in the environment has it say more, on stderr; warn, less.";
+
 /// A vhost-user virtio-gpu device whose fences are the host kernel's.
 #[derive(Debug, Parser)]
-#[command(name = "stile-gpu", version, group(clap::ArgGroup::new("endpoint").required(true)))]
+#[command(name = "stile-gpu", version, after_help = LOG)]
+#[command(group(clap::ArgGroup::new("endpoint").required(true)))]
 pub struct Cli {
     /// Listen for front ends on this Unix socket
     #[arg(long, value_name = "PATH", group = "endpoint")]
