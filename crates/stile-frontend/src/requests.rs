@@ -1,6 +1,7 @@
 //! The back-end channel, from its front end's end: a thread that takes requests and answers them as
 //! the test says, or not at all.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -44,6 +45,9 @@ pub enum Request {
     Share([u8; 16]),
     /// `SHARED_OBJECT_REMOVE`.
     Unshare([u8; 16]),
+    /// `SHARED_OBJECT_REMOVE` of an object that nobody has added: with it, a device finds out when the
+    /// request before it is through.
+    Through,
 }
 
 /// Who answers.
@@ -54,6 +58,9 @@ pub enum Manner {
     Accept,
     /// Each waits for a [`Reply`] of the test. A test that gives none is a front end that hangs.
     Ask,
+    /// As `Ask`, and the test says of each mapping when it is there, too ([`Request::Through`]), as
+    /// QEMU does, which acknowledges a mapping before it maps.
+    AskTwice,
 }
 
 /// The test's answer.
@@ -84,6 +91,7 @@ impl Requests {
             manner,
             requests: sender,
             replies: receiver,
+            shared: BTreeSet::new(),
         }));
         let mut server = FrontendReqHandler::new(handler).expect("a socket pair");
         server.set_reply_ack_flag(true);
@@ -122,6 +130,8 @@ pub(crate) struct Handler {
     manner: Manner,
     requests: Sender<Request>,
     replies: Receiver<Reply>,
+    /// The objects that the device has added.
+    shared: BTreeSet<[u8; 16]>,
 }
 
 impl Handler {
@@ -131,7 +141,7 @@ impl Handler {
         match self.manner {
             Manner::Accept => Ok(0),
             // An error means that the test has ended.
-            Manner::Ask => match self.replies.recv() {
+            Manner::Ask | Manner::AskTwice => match self.replies.recv() {
                 Ok(Reply::Accept) => Ok(0),
                 Ok(Reply::Refuse) | Err(_) => Err(io::Error::from_raw_os_error(22)),
             },
@@ -141,11 +151,21 @@ impl Handler {
 
 impl VhostUserFrontendReqHandlerMut for Handler {
     fn shared_object_add(&mut self, uuid: &VhostUserSharedMsg) -> HandlerResult<u64> {
-        self.take(Request::Share(*uuid.uuid.as_bytes()))
+        let uuid = *uuid.uuid.as_bytes();
+        self.shared.insert(uuid);
+        self.take(Request::Share(uuid))
     }
 
     fn shared_object_remove(&mut self, uuid: &VhostUserSharedMsg) -> HandlerResult<u64> {
-        self.take(Request::Unshare(*uuid.uuid.as_bytes()))
+        let uuid = *uuid.uuid.as_bytes();
+        if self.shared.remove(&uuid) {
+            return self.take(Request::Unshare(uuid));
+        }
+        // Front ends refuse it. Few tests have to know.
+        if self.manner == Manner::AskTwice {
+            return self.take(Request::Through);
+        }
+        Err(io::Error::from_raw_os_error(22))
     }
 
     fn shmem_map(&mut self, map: &VhostUserMMap, fd: &dyn AsRawFd) -> HandlerResult<u64> {

@@ -3,7 +3,13 @@
 //! A thread of its own sends them one by one and waits for each acknowledgement; the data path
 //! hears of the results through an eventfd. QEMU sends `ADD_MEM_REG` before it acknowledges a
 //! mapping, which the data path's thread answers meanwhile: no lock is shared between the two.
+//!
+//! **When a mapping is there.** QEMU (11.1) acknowledges `SHMEM_MAP` first and maps then, and a guest
+//! that is told in between finds a hole where it looks for its blob. But it takes up one request
+//! after the other. So each mapping is followed by a request that changes nothing, and what the front
+//! end says to that comes when the mapping is there ([`Line::map`]).
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +19,7 @@ use stile_host::DmaBuf;
 use stile_wire::gpu::SHM_ID_HOST_VISIBLE;
 use tracing::warn;
 use vhost::vhost_user::message::{VhostUserMMap, VhostUserMMapFlags, VhostUserSharedMsg};
-use vhost::vhost_user::{Backend, VhostUserFrontendReqHandler};
+use vhost::vhost_user::{Backend, Error as ProtocolError, VhostUserFrontendReqHandler};
 
 use crate::error::{Error, Result};
 use crate::mailbox::Mailbox;
@@ -47,7 +53,15 @@ type Ended = (JobId, std::result::Result<(), Errno>);
 pub(crate) struct Channel {
     requests: Sender<Request>,
     results: Mailbox<Ended>,
-    backend: Arc<Mutex<Option<Backend>>>,
+    line: Arc<Mutex<Option<Line>>>,
+}
+
+/// The way to the front end.
+#[derive(Clone)]
+struct Line {
+    backend: Backend,
+    /// Whether it knows of shared objects.
+    shares: bool,
 }
 
 impl Channel {
@@ -56,11 +70,11 @@ impl Channel {
     pub(crate) fn start() -> Result<Self> {
         let (requests, queue) = channel();
         let results = Mailbox::new()?;
-        let backend = Arc::new(Mutex::new(None));
+        let line = Arc::default();
         let worker = Worker {
             queue,
             results: results.clone(),
-            backend: backend.clone(),
+            line: Arc::clone(&line),
         };
         std::thread::Builder::new()
             .name("channel".to_owned())
@@ -69,13 +83,14 @@ impl Channel {
         Ok(Self {
             requests,
             results,
-            backend,
+            line,
         })
     }
 
-    /// `SET_BACKEND_REQ_FD`.
-    pub(crate) fn connect(&self, backend: Backend) {
-        *self.backend.lock().unwrap_or_else(PoisonError::into_inner) = Some(backend);
+    /// `SET_BACKEND_REQ_FD`, from a front end that knows of shared objects, or does not.
+    pub(crate) fn connect(&self, backend: Backend, shares: bool) {
+        let line = Line { backend, shares };
+        *self.line.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
     }
 
     /// Readable when there are results.
@@ -98,20 +113,20 @@ impl Channel {
 struct Worker {
     queue: Receiver<Request>,
     results: Mailbox<Ended>,
-    backend: Arc<Mutex<Option<Backend>>>,
+    line: Arc<Mutex<Option<Line>>>,
 }
 
 impl Worker {
     fn run(self) {
         while let Ok(request) = self.queue.recv() {
-            let backend = self
-                .backend
+            let line = self
+                .line
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone();
             let job = request.job();
-            let result = match backend {
-                Some(backend) => request.send(&backend),
+            let result = match line {
+                Some(line) => request.send(&line),
                 None => Err(NOT_NEGOTIATED),
             };
             let Some(job) = job else { continue };
@@ -129,7 +144,8 @@ impl Request {
     }
 
     /// Sends the request and waits for its acknowledgement.
-    fn send(self, backend: &Backend) -> std::result::Result<(), Errno> {
+    fn send(self, line: &Line) -> std::result::Result<(), Errno> {
+        let backend = &line.backend;
         let answer = match self {
             Self::Map {
                 buffer,
@@ -138,7 +154,7 @@ impl Request {
                 ..
             } => {
                 let map = mmap(offset, size, VhostUserMMapFlags::WRITABLE);
-                backend.shmem_map(&map, &buffer.as_fd().as_raw_fd())
+                line.map(&map, &buffer)
             }
             Self::Unmap { offset, size, .. } => {
                 backend.shmem_unmap(&mmap(offset, size, VhostUserMMapFlags::empty()))
@@ -161,6 +177,31 @@ impl Request {
             }
         }
     }
+}
+
+/// The name of no object: those of resources are random UUIDs (version 4), which this is not.
+const NOBODY: [u8; 16] = *b"stile no object.";
+
+impl Line {
+    /// Returns when the front end has mapped the buffer, not when it has heard of it.
+    fn map(&self, map: &VhostUserMMap, buffer: &DmaBuf) -> io::Result<u64> {
+        let code = self.backend.shmem_map(map, &buffer.as_fd().as_raw_fd())?;
+        if code != 0 || !self.shares {
+            return Ok(code);
+        }
+        // A back end that removes what it does not own is ignored or told so (vhost-user's
+        // `VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE`).
+        match self.backend.shared_object_remove(&shared(NOBODY)) {
+            Err(error) if !is_refusal(&error) => Err(error),
+            _ => Ok(code),
+        }
+    }
+}
+
+/// Whether the front end has answered, with an error.
+fn is_refusal(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(error, Some(ProtocolError::FrontendInternalError))
 }
 
 fn mmap(offset: u64, size: u64, flags: VhostUserMMapFlags) -> VhostUserMMap {

@@ -254,10 +254,11 @@ impl VhostUserBackendReqHandlerMut for Machine {
         let has = |feature: VhostUserProtocolFeatures| self.protocol_features & feature.bits() != 0;
         let acknowledges = has(VhostUserProtocolFeatures::REPLY_ACK);
         backend.set_reply_ack_flag(acknowledges);
-        backend.set_shared_object_flag(has(VhostUserProtocolFeatures::SHARED_OBJECT));
+        let shares = has(VhostUserProtocolFeatures::SHARED_OBJECT);
+        backend.set_shared_object_flag(shares);
         // Without acknowledgements nobody knows when a mapping is there: then there are none.
         backend.set_shmem_flag(acknowledges && has(VhostUserProtocolFeatures::SHMEM));
-        self.shell.channel.connect(backend);
+        self.shell.channel.connect(backend, shares);
     }
 
     fn set_gpu_socket(&mut self, _backend: GpuBackend) -> Result<()> {

@@ -75,7 +75,7 @@ pub fn serve(config: &Config) -> Result<()> {
     let fds = fds_for_guests(&config.limits);
     if fds < config.limits.fds {
         let asked = config.limits.fds;
-        warn!(
+        info!(
             fds,
             asked, "This process may not open as many files as --max-fds says"
         );

@@ -106,7 +106,7 @@ impl Guest {
             "socket,id=monitor,server=on,wait=off,path=",
             &self.monitor(),
         ));
-        qemu.args(["-mon", "monitor"]);
+        qemu.args(["-object", "monitor-hmp,id=questions,chardev=monitor"]);
         // The results port's far end is QEMU's own stdin and stdout: its end is the guest's end.
         qemu.args(["-chardev", "stdio,id=results,signal=off"]);
         qemu.args(["-device", &port("results", RESULTS_PORT)]);

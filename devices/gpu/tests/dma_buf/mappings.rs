@@ -62,6 +62,32 @@ fn a_map_is_answered_when_the_front_end_has_acknowledged_it() {
 }
 
 #[test]
+fn a_map_is_answered_when_it_is_there_though_it_was_acknowledged_before() {
+    for passed in [Reply::Refuse, Reply::Accept] {
+        let mut rig = Rig::with(&[], Manner::AskTwice);
+        rig.blob(1);
+        let ticket = rig.vm.send(&map_blob(1, 0));
+        map_request(&rig, 0, 65536);
+        rig.vm.reply(Reply::Accept);
+        assert!(matches!(rig.vm.request(), Request::Through));
+        // QEMU has acknowledged it by now, and maps.
+        rig.assert_pending(ticket);
+        rig.vm.reply(passed);
+        assert_eq!(rig.vm.wait(ticket).kind(), RESP_OK_MAP_INFO);
+    }
+}
+
+#[test]
+fn a_map_that_was_refused_is_not_asked_after() {
+    let mut rig = Rig::with(&[], Manner::AskTwice);
+    rig.blob(1);
+    let ticket = rig.vm.send(&map_blob(1, 0));
+    map_request(&rig, 0, 65536);
+    rig.vm.reply(Reply::Refuse);
+    assert_eq!(rig.vm.wait(ticket).kind(), RESP_ERR_UNSPEC);
+}
+
+#[test]
 fn a_map_with_a_fence_signals_it_with_its_answer() {
     let mut rig = Rig::with(&[], Manner::Ask);
     rig.blob(1);
