@@ -55,6 +55,16 @@ fn machine() -> String {
     text
 }
 
+/// Has the kernel print who sleeps where nothing wakes it and what each processor does, on its
+/// console. Allocates no memory: whoever hangs may hold a lock for that.
+fn ask_the_kernel() {
+    let told = fs::write("/proc/sys/kernel/printk", "8");
+    let asked = ["w", "l"].map(|key| fs::write("/proc/sysrq-trigger", key));
+    if told.is_err() || asked.iter().any(Result::is_err) {
+        eprintln!("The kernel does not let itself be asked.");
+    }
+}
+
 /// Says on stderr where everybody is when a case takes too long. Ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
@@ -69,6 +79,7 @@ impl Watchdog {
         let case = case.to_owned();
         let thread = std::thread::Builder::new().spawn(move || {
             if ended.recv_timeout(bound) == Err(RecvTimeoutError::Timeout) {
+                ask_the_kernel();
                 let seconds = bound.as_secs();
                 eprintln!("After {seconds} s, `{case}` has not ended:\n{}", machine());
             }

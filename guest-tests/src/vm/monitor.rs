@@ -19,9 +19,31 @@ pub(super) fn ask(socket: &Path) -> String {
         // The monitor stays open: the time is what ends it.
         monitor.read_to_end(&mut said)
     });
-    let mut said = String::from_utf8_lossy(&said).replace('\r', "");
-    if let (true, Err(error)) = (said.is_empty(), asked) {
-        said = format!("QEMU's monitor says nothing: {error}");
+    match asked {
+        Err(error) if said.is_empty() => format!("QEMU's monitor says nothing: {error}"),
+        _ => without_noise(&String::from_utf8_lossy(&said)),
     }
-    said
+}
+
+/// Without the monitor's echo, which is drawn letter by letter, and the registers that nobody needs
+/// to see where a processor is.
+fn without_noise(said: &str) -> String {
+    const REGISTERS: [&str; 4] = ["FPR", "XMM", "YMM", "FCW="];
+    said.lines()
+        .map(|line| line.trim_end_matches('\r'))
+        .filter(|line| !line.contains('\u{1b}') && !line.is_empty())
+        .filter(|line| REGISTERS.iter().all(|name| !line.starts_with(name)))
+        .flat_map(|line| [line, "\n"])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_monitor_says_is_left_without_its_echo() {
+        let said = "(qemu) i\u{1b}[K\u{1b}[Dinfo\r\nVM status: running\r\n\r\nYMM00=0 0\r\n";
+        assert_eq!(without_noise(said), "VM status: running\n");
+    }
 }

@@ -10,6 +10,7 @@ mod memory;
 mod player;
 mod timelines;
 
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -49,12 +50,14 @@ fn serve(player: &Player, connection: UnixStream) -> Result<(), Box<dyn std::err
     let mut control = Control::new(connection.try_clone()?, connection);
     while let Some(call) = control.receive::<Call>()? {
         let answer = player.play(&call).map_err(|error| error.to_string());
-        // What went wrong is a case's matter; here it is for a person who reads the log.
-        match &answer {
-            Ok(answer) => eprintln!("{call:?} -> {answer}"),
-            Err(error) => eprintln!("{call:?} -> refused: {error}"),
-        }
         control.send(&answer)?;
+        // What went wrong is a case's matter; here it is for a person who reads the log. Written
+        // after the answer and at once: the log lies far away, and the case does not wait for it.
+        let line = match &answer {
+            Ok(answer) => format!("{call:?} -> {answer}\n"),
+            Err(error) => format!("{call:?} -> refused: {error}\n"),
+        };
+        std::io::stderr().write_all(line.as_bytes())?;
     }
     Ok(())
 }
