@@ -24,6 +24,7 @@ use crate::answer::{Asker, to_host_error};
 use crate::blob::{Blob, Mapping, guest_bytes, host_bytes};
 use crate::device::{Device, Turn, to_usize};
 use crate::host::{BlobSource, BufferId, Errno, Host};
+use crate::region::PAGE;
 use crate::slab::{Key, Slab};
 
 /// What an allocation takes of the quotas, besides a resource and a descriptor.
@@ -76,6 +77,18 @@ impl Allocations {
     }
 }
 
+/// Whether the entries that hold `size` bytes begin at a page and are whole pages, but for the one in
+/// which the blob ends. A shadow of host memory is no exception, though nobody looks at its pages.
+fn are_whole_pages(size: u64, entries: &[MemEntry]) -> bool {
+    let mut left = size;
+    entries.iter().all(|entry| {
+        let length = u64::from(entry.length.get());
+        let ends_blob = length >= left;
+        left = left.saturating_sub(length);
+        entry.addr.get().is_multiple_of(PAGE) && (ends_blob || length.is_multiple_of(PAGE))
+    })
+}
+
 impl<H: Host> Device<H> {
     /// Whether the device takes up no command at the moment: the memory of a blob is being made.
     ///
@@ -101,7 +114,11 @@ impl<H: Host> Device<H> {
             sum.saturating_add(entry.length.get().into())
         });
         let needs_pages = !matches!(mem, BlobMem::Host3d);
-        if size == 0 || needs_pages == entries.is_empty() || (needs_pages && backed < size) {
+        if size == 0
+            || needs_pages == entries.is_empty()
+            || (needs_pages && backed < size)
+            || !are_whole_pages(size, entries)
+        {
             return Some(Response::Err(ResponseError::InvalidParameter));
         }
         let taken = Taken {

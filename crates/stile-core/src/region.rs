@@ -2,7 +2,8 @@
 
 use alloc::collections::BTreeMap;
 
-/// Pages of the region are this large; offsets and lengths are multiples.
+/// Pages are this large: those of the region, whose offsets and lengths are multiples, and those of
+/// the guest.
 pub(crate) const PAGE: u64 = 4096;
 
 /// Mappings by their offset. A part is taken from the request to map it to the request to unmap

@@ -345,6 +345,35 @@ fn a_blob_needs_a_new_id_a_size_and_the_pages_of_its_kind() {
 }
 
 #[test]
+fn entries_are_whole_pages_but_for_the_blobs_end_whatever_they_are_for() {
+    let (base, page) = (0x10_0000, 4096);
+    for mem in [GUEST, HOST3D_GUEST] {
+        let mut bench = Bench::with_blobs(0);
+        let blob =
+            |size, entries: &[(u64, u32)]| GuestCommand::create_blob_of(1, mem, 1, size, entries);
+        for (size, entries) in [
+            (PAGE, &[(base + 8, page)][..]),
+            (PAGE, &[(base + 2048, 2048), (base, 4096)]),
+            (2 * PAGE, &[(base, page), (base + 1, page)]),
+            (2 * PAGE, &[(base, 2048), (base, page), (base, page)]),
+            (PAGE, &[(base, page), (base + 1, page)]),
+        ] {
+            let refused = bench.refused(&blob(size, entries));
+            assert_eq!(refused, INVALID, "{mem} {size} {entries:?}");
+        }
+        for (size, entries) in [
+            (PAGE, &[(base, page)][..]),
+            (PAGE + 9, &[(base, page), (2 * base, 9)]),
+            (PAGE + 8, &[(base, page), (2 * base, 9)]),
+            (1, &[(base, 1), (2 * base, 7)]),
+        ] {
+            bench.ok(&blob(size, entries));
+            bench.ok(&GuestCommand::unref(1));
+        }
+    }
+}
+
+#[test]
 fn host_memory_has_a_quota_and_guest_memory_does_not_count_for_it() {
     let mut bench = Bench::new(Limits {
         host_bytes: 4 * PAGE,

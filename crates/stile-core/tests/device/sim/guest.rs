@@ -100,12 +100,25 @@ impl GuestCommand {
         size: u64,
         backed: u32,
     ) -> Self {
-        let mut body = words(&[resource_id, mem, flags, u32::from(backed > 0)]);
+        let entry = [(0x10_0000, backed)];
+        let entries = if backed > 0 { &entry[..] } else { &[] };
+        Self::create_blob_of(resource_id, mem, flags, size, entries)
+    }
+
+    /// Of guest pages at these addresses, so many bytes each.
+    pub(crate) fn create_blob_of(
+        resource_id: u32,
+        mem: u32,
+        flags: u32,
+        size: u64,
+        entries: &[(u64, u32)],
+    ) -> Self {
+        let mut body = words(&[resource_id, mem, flags, entries.len() as u32]);
         body.extend(0_u64.to_le_bytes());
         body.extend(size.to_le_bytes());
-        if backed > 0 {
-            body.extend(0x10_0000_u64.to_le_bytes());
-            body.extend(words(&[backed, 0]));
+        for (address, bytes) in entries {
+            body.extend(address.to_le_bytes());
+            body.extend(words(&[*bytes, 0]));
         }
         Self {
             kind: types::CMD_RESOURCE_CREATE_BLOB,
