@@ -8,7 +8,7 @@ use stile_wire::sync::{
 use crate::spec_table::{self, named_numbers, number};
 use crate::{fields, meaning, places};
 
-const OPERATIONS: [(&str, OpCode); 26] = [
+pub(crate) const OPERATIONS: [(&str, OpCode); 26] = [
     ("EXPORT", OpCode::Export),
     ("IMPORT", OpCode::Import),
     ("MERGE", OpCode::Merge),

@@ -20,8 +20,13 @@ fn cells(line: &str) -> Vec<String> {
 
 /// All tables, in their order.
 pub(crate) fn tables() -> Vec<Table> {
+    tables_of(SPEC)
+}
+
+/// All tables of a document, in their order.
+pub(crate) fn tables_of(document: &str) -> Vec<Table> {
     let mut tables = Vec::new();
-    let mut lines = SPEC.lines().peekable();
+    let mut lines = document.lines().peekable();
     while let Some(line) = lines.next() {
         if !line.starts_with('|') {
             continue;
@@ -50,6 +55,19 @@ pub(crate) fn table(first: &str) -> Table {
         .unwrap_or_else(|| panic!("no table `{first}` in the specification"));
     assert!(found.next().is_none(), "two tables `{first}`");
     table
+}
+
+/// The errnos of a cell, in their order, each with the word behind it; an empty one where there is
+/// none.
+pub(crate) fn errnos(cell: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut parts = cell.split('`');
+    parts.next();
+    while let (Some(errno), Some(after)) = (parts.next(), parts.next()) {
+        let word = after.trim_start().split([',', ' ']).next();
+        found.push((errno.to_owned(), word.unwrap_or_default().to_owned()));
+    }
+    found
 }
 
 /// A number as the specification writes it: decimal, or hexadecimal with `0x`.

@@ -4,7 +4,7 @@
 
 mod points;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use stile_core::{Device, Errno, Limits, Replacement, errno};
 use stile_wire::gpu::types;
@@ -348,6 +348,11 @@ impl Life {
         self.sim.assert_empty();
         assert_eq!(self.device.population(), (0, 0, 0));
         assert_eq!(self.device.next_deadline_ns(), None);
+    }
+
+    /// What operations and events have ended with: whether it is an event, the code, the errno.
+    pub(crate) fn outcomes(&self) -> BTreeSet<(bool, u8, u32)> {
+        self.sim.outcomes.clone()
     }
 
     fn run_signal(&mut self, source: usize) {

@@ -85,6 +85,8 @@ pub(crate) struct Sim {
     /// had been written before it.
     pub(crate) answers: Vec<(Answer, usize)>,
     records: usize,
+    /// What the records ever said: whether of an event, the code, the errno.
+    pub(crate) outcomes: BTreeSet<(bool, u8, u32)>,
     /// The deadlines that the host's drivers were told since this was last taken.
     pub(crate) deadlines: Vec<(SyncFile, u64)>,
     /// All accesses of the CPU ever, in their order.
@@ -381,6 +383,7 @@ impl Host for Sim {
         records.write(offset as usize, record);
         records.write(16, &record[..8]);
         self.records += 1;
+        self.outcomes.insert(records.outcome(record));
     }
 
     fn write_overflow(&mut self, records: &mut Records, overflow: u64) {

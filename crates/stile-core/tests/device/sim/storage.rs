@@ -3,6 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use stile_wire::sync::{Block, EVENTS_MAGIC, EventRecord, StatusRecord};
+use zerocopy::FromBytes;
+
 use super::kernel::{Reservation, SyncFile};
 
 /// Counts the values of a kind that exist.
@@ -85,5 +88,18 @@ impl Records {
         let mut memory = self.storage.bytes.borrow_mut();
         let start = self.offset + offset;
         memory[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// What a record for this memory says: whether it is an event's, its code and its errno.
+    pub(super) fn outcome(&self, record: &Block) -> (bool, u8, u32) {
+        let memory = self.storage.bytes.borrow();
+        let is_event = memory[self.offset..].starts_with(&EVENTS_MAGIC.to_le_bytes());
+        if is_event {
+            let record = EventRecord::ref_from_bytes(record).expect("a record");
+            (true, record.cmd, record.errno.get())
+        } else {
+            let record = StatusRecord::ref_from_bytes(record).expect("a record");
+            (false, record.cmd, record.errno.get())
+        }
     }
 }

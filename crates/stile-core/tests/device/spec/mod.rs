@@ -1,4 +1,9 @@
-//! The errnos and limits of `docs/spec/stile-sync.md`.
+//! The errors of `docs/spec/stile-sync.md`: its tables are run.
+
+mod commands;
+mod operations;
+mod seen;
+mod submissions;
 
 use stile_core::errno;
 
