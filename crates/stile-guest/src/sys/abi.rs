@@ -138,8 +138,8 @@ pub(crate) struct ResourceInfo {
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(super) struct GetCaps {
-    pub(super) id: u32,
-    pub(super) version: u32,
+    pub(super) cap_set_id: u32,
+    pub(super) cap_set_ver: u32,
     pub(super) addr: u64,
     pub(super) size: u32,
     pub(super) pad: u32,
@@ -174,7 +174,7 @@ pub(crate) struct ContextParam {
 pub(super) struct ContextInit {
     pub(super) num_params: u32,
     pub(super) pad: u32,
-    pub(super) params: u64,
+    pub(super) ctx_set_params: u64,
 }
 
 const _: () = {
@@ -195,7 +195,7 @@ const _: () = {
     assert!(size_of::<CreateBlob>() == 48 && offset_of!(CreateBlob, size) == 16);
     assert!(offset_of!(CreateBlob, cmd) == 32 && offset_of!(CreateBlob, blob_id) == 40);
     assert!(size_of::<ContextParam>() == 16);
-    assert!(size_of::<ContextInit>() == 16 && offset_of!(ContextInit, params) == 8);
+    assert!(size_of::<ContextInit>() == 16 && offset_of!(ContextInit, ctx_set_params) == 8);
 };
 
 #[cfg(test)]

@@ -49,8 +49,8 @@ pub(crate) fn get_param(fd: impl AsFd, param: u64) -> Result<u32, Errno> {
 pub(crate) fn get_caps(fd: impl AsFd, id: u32, version: u32, out: &mut [u8]) -> Result<(), Errno> {
     let fd = fd.as_fd();
     let mut args = GetCaps {
-        id,
-        version,
+        cap_set_id: id,
+        cap_set_ver: version,
         size: length(out)?,
         addr: address_mut(out),
         pad: 0,
@@ -79,7 +79,7 @@ pub(crate) fn context_init(
     let mut args = ContextInit {
         num_params: length(&all)?,
         pad: 0,
-        params: address(&all),
+        ctx_set_params: address(&all),
     };
     retry_on_intr(|| {
         // SAFETY: CONTEXT_INIT takes a `drm_virtgpu_context_init`, whose layout `abi` checks. The

@@ -3,6 +3,12 @@
 mod abi;
 mod call;
 mod handle;
+#[cfg(test)]
+mod spec;
+#[cfg(test)]
+#[allow(dead_code, reason = "shared with the wire's tests")]
+#[path = "../../../stile-wire/tests/spec_table/mod.rs"]
+mod spec_table;
 
 pub(crate) use abi::{
     BLOB_MEM_GUEST, BLOB_MEM_HOST3D, BLOB_MEM_HOST3D_GUEST, CONTEXT_PARAM_CAPSET_ID,

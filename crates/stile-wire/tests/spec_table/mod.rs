@@ -70,6 +70,28 @@ pub(crate) fn errnos(cell: &str) -> Vec<(String, String)> {
     found
 }
 
+/// The lines of the example that has this name, each its bytes and what it says of them.
+pub(crate) fn example(name: &str) -> Vec<(Vec<u8>, String)> {
+    let mut lines = SPEC.lines();
+    while lines.any(|line| line == "```text") {
+        if lines.next() == Some(name) {
+            return lines
+                .take_while(|line| *line != "```")
+                .map(example_line)
+                .collect();
+        }
+    }
+    panic!("no example `{name}` in the specification")
+}
+
+/// Eight bytes at most, and what the line says of them.
+fn example_line(line: &str) -> (Vec<u8>, String) {
+    let (bytes, what) = line.split_at(line.len().min(8 * 3 - 1));
+    let bytes = bytes.split(' ');
+    let bytes = bytes.map(|byte| u8::from_str_radix(byte, 16).expect("a byte"));
+    (bytes.collect(), what.trim().to_owned())
+}
+
 /// A number as the specification writes it: decimal, or hexadecimal with `0x`.
 pub(crate) fn number(text: &str) -> u64 {
     let text = text.trim();
