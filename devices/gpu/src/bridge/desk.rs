@@ -324,3 +324,6 @@ fn wake(eventfd: &OwnedFd) {
         warn!(%error, "A thread cannot be woken");
     }
 }
+
+#[cfg(test)]
+mod tests;

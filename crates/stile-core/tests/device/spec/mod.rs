@@ -1,7 +1,8 @@
-//! The errors of `docs/spec/stile-sync.md`: its tables are run.
+//! The errors of `docs/spec/stile-sync.md` and `bridge.md`: their tables are run.
 
 mod commands;
 mod operations;
+mod requests;
 mod seen;
 mod submissions;
 

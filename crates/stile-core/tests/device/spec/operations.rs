@@ -25,10 +25,10 @@ const OFFERED: [u8; 16] = [2; 16];
 const NOBODYS: [u8; 16] = [3; 16];
 
 /// What is wrong, as the specification says it: an errno, and a word.
-type Cause = (String, String);
+pub(super) type Cause = (String, String);
 
 /// Whether one of the causes is this.
-fn has(causes: &[Cause], errno: &str, word: &str) -> bool {
+pub(super) fn has(causes: &[Cause], errno: &str, word: &str) -> bool {
     causes
         .iter()
         .any(|cause| cause.0 == errno && cause.1 == word)
