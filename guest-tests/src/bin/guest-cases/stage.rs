@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use guest_tests::gpu::{Clock, Fence, Gpu, Times, Use};
 use stile_guest::{
-    Access, Blob, BlobOptions, Cookie, OpCode, Pending, Record, RenderNode, Session,
-    SessionOptions, StatusOptions, Submission, SyncFile,
+    Access, Blob, BlobOptions, Cookie, Event, EventOptions, OpCode, Pending, Record, RenderNode,
+    Session, SessionOptions, StatusOptions, Submission, SyncFile,
 };
 
 /// How a step of a case ends.
@@ -52,6 +52,15 @@ impl Guest {
     pub(crate) fn with_status(gpu: &Gpu, status: StatusOptions) -> Result<Self> {
         let options = SessionOptions {
             status,
+            ..SessionOptions::default()
+        };
+        Self::open(gpu, &options)
+    }
+
+    /// The same with an event ring.
+    pub(crate) fn with_events(gpu: &Gpu) -> Result<Self> {
+        let options = SessionOptions {
+            events: Some(EventOptions::default()),
             ..SessionOptions::default()
         };
         Self::open(gpu, &options)
@@ -155,6 +164,22 @@ impl Guest {
         self.settle()?;
         self.settle()?;
         assert!(fence.signalled()?, "the fence waits for something");
+        Ok(())
+    }
+
+    /// The next event, however long it takes.
+    pub(crate) fn event(&mut self) -> Result<Event> {
+        let event = self.session.wait_event(Some(PATIENCE))?;
+        Ok(event.ok_or("no event has come")?)
+    }
+
+    /// There is no event for what has been done so far.
+    pub(crate) fn no_event(&mut self) -> Result {
+        // A descriptor that the host's kernel has made readable the device has looked at by the end
+        // of the second round, if not of the first.
+        self.settle()?;
+        self.settle()?;
+        assert_eq!(self.session.next_event()?, None);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod own_dma_buf;
 mod quota;
 mod readers;
 mod syncobj;
+mod wait_before_signal;
 mod window_system;
 mod writers;
 
@@ -31,6 +32,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     readers::CASES,
     writers::CASES,
     chain::CASES,
+    wait_before_signal::CASES,
     mapping::CASES,
     bridge::CASES,
     contexts::CASES,
