@@ -8,6 +8,7 @@ mod contexts;
 mod export;
 mod import;
 mod mapping;
+mod memory_fence;
 mod merge;
 mod order;
 mod own_dma_buf;
@@ -33,6 +34,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     writers::CASES,
     chain::CASES,
     wait_before_signal::CASES,
+    memory_fence::CASES,
     mapping::CASES,
     bridge::CASES,
     contexts::CASES,
