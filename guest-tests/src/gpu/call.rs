@@ -51,6 +51,21 @@ pub enum Call {
         /// The UUID.
         uuid: [u8; 16],
     },
+    /// [`Taken`]: makes a buffer that no resource has; its resource id is 0.
+    Make {
+        /// Its size in bytes.
+        size: u64,
+        /// What kind of memory it is, as the daemon's `--allocator` has it.
+        memory: String,
+    },
+    /// `u32`: gives the resource of a buffer another one in its place, and waits for the daemon's
+    /// reply: 0, or the errno that it refuses with.
+    Replace {
+        /// The buffer that the resource has.
+        buffer: u32,
+        /// The one that it gets.
+        by: u32,
+    },
     /// `()`: leaves the bridge and comes back; buffers and fences stay.
     Reconnect,
     /// [`Times`]: puts a new fence on a buffer. It signals when it is told to, or after ten seconds.
@@ -278,7 +293,7 @@ pub enum Call {
 pub struct Taken {
     /// Its number in later calls.
     pub buffer: u32,
-    /// The guest's resource id.
+    /// The guest's resource id, 0 for none.
     pub resource: u32,
     /// Its size in bytes.
     pub size: u64,

@@ -83,7 +83,7 @@ impl Gpu {
         self.taken(&Call::TakeUuid { uuid })
     }
 
-    fn taken(&self, call: &Call) -> Result<HostBuffer<'_>, ControlError> {
+    pub(super) fn taken(&self, call: &Call) -> Result<HostBuffer<'_>, ControlError> {
         let taken = self.call(call)?;
         Ok(HostBuffer { gpu: self, taken })
     }

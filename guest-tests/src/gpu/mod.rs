@@ -11,6 +11,7 @@ mod client;
 mod clock;
 mod consumer;
 mod memory;
+mod moving;
 pub mod pattern;
 mod timeline;
 

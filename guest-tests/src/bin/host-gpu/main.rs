@@ -7,6 +7,7 @@ mod consumer;
 mod descriptors;
 mod fences;
 mod memory;
+mod moving;
 mod player;
 mod timelines;
 

@@ -84,7 +84,7 @@ impl Player {
         Ok(buffer.map(0..buffer.size())?)
     }
 
-    fn resource(&self, buffer: u32) -> Result<ResourceName, Error> {
+    pub(crate) fn resource(&self, buffer: u32) -> Result<ResourceName, Error> {
         let props = self.scene.lock();
         let resource = props.resources.get(&buffer).copied();
         let resource = resource.ok_or_else(|| format!("There is no buffer {buffer}"))?;

@@ -94,6 +94,8 @@ impl Player {
             Call::TakeUuid { uuid } => {
                 answer(self.take(self.with_client(|client| client.by_uuid(*uuid))?)?)
             }
+            Call::Make { size, memory } => answer(self.make(*size, memory)?),
+            Call::Replace { buffer, by } => answer(self.replace(*buffer, *by)?),
             Call::Reconnect => {
                 let mut props = self.scene.lock();
                 props.daemon = descriptors::listener(&self.bridge)?;
@@ -240,18 +242,29 @@ impl Player {
     }
 
     fn take(&self, resource: Resource) -> Result<Taken, Error> {
+        self.hold(resource.buffer, Some((resource.resource_id, resource.uuid)))
+    }
+
+    /// Gives a buffer a number; where it is a resource's, that is its id and UUID.
+    pub(crate) fn hold(
+        &self,
+        buffer: DmaBuf,
+        resource: Option<(u32, Option<[u8; 16]>)>,
+    ) -> Result<Taken, Error> {
         let mut props = self.scene.lock();
         let number = props.last_buffer.wrapping_add(1);
         props.last_buffer = number;
         let taken = Taken {
             buffer: number,
-            resource: resource.resource_id,
-            size: resource.buffer.size(),
-            uuid: resource.uuid,
-            inode: rustix::fs::fstat(&resource.buffer)?.st_ino,
+            resource: resource.map_or(0, |(id, _)| id),
+            size: buffer.size(),
+            uuid: resource.and_then(|(_, uuid)| uuid),
+            inode: rustix::fs::fstat(&buffer)?.st_ino,
         };
-        props.resources.insert(number, taken.resource);
-        props.buffers.insert(number, Arc::new(resource.buffer));
+        if resource.is_some() {
+            props.resources.insert(number, taken.resource);
+        }
+        props.buffers.insert(number, Arc::new(buffer));
         Ok(taken)
     }
 

@@ -39,7 +39,7 @@ fn bytes_cross(memory: &Mapping, host: &HostBuffer<'_>, seed: u64) -> Result {
     Ok(())
 }
 
-fn difference(memory: &Mapping, seed: u64) -> Result<Option<String>> {
+pub(super) fn difference(memory: &Mapping, seed: u64) -> Result<Option<String>> {
     let mut found = vec![0; memory.len()];
     memory.read(0, &mut found)?;
     Ok(pattern::difference(seed, &found))

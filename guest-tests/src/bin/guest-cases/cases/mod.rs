@@ -10,6 +10,7 @@ mod import;
 mod mapping;
 mod memory_fence;
 mod merge;
+mod moving;
 mod order;
 mod own_dma_buf;
 mod quota;
@@ -36,6 +37,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     wait_before_signal::CASES,
     memory_fence::CASES,
     mapping::CASES,
+    moving::CASES,
     bridge::CASES,
     contexts::CASES,
     bad_input::CASES,
