@@ -13,6 +13,9 @@ pub const DEADLINE: &str = "the deadline answers, and the device goes on";
 /// With the same.
 pub const DEADLINE_ORDER: &str = "the deadline of a fence frees those behind it, in order";
 
+/// With the same: a fence at the point that it waits for.
+pub const LOOP: &str = "a loop of fences is parted by deadlines, and both sides go on";
+
 /// The name of the fence that is held, and the mark of a guest that holds it.
 pub const HELD: &str = "held";
 /// The mark of each life's begin.

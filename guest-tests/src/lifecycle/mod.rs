@@ -32,7 +32,8 @@ pub const CASES: &[Lifecycle] = &[
         run: reboot::a_guest_reboots,
     },
     Lifecycle {
-        name: "a fence that never signals is answered at its deadline, and the device goes on",
+        name: "a fence that never signals is answered at its deadline, also one that waits for the \
+               point that it is put at, and both sides go on",
         run: deadline::the_deadline_answers,
     },
 ];

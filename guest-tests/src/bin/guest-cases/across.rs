@@ -5,15 +5,17 @@
 use std::process::Command;
 use std::time::Duration;
 
-use guest_tests::gpu::{Fence, Gpu, How, Use};
+use guest_tests::control::ControlError;
+use guest_tests::gpu::{Fence, Gpu, How, Point, Use};
 use guest_tests::outcome::Outcome;
 use guest_tests::part;
 use guest_tests::payload::Case;
 use stile_guest::{
-    Access, Blob, BlobOptions, BlobUse, FenceOptions, Pending, RecordFlags, StatusOptions,
+    Access, Blob, BlobOptions, BlobUse, FenceOptions, Pending, PointEvent, RecordFlags,
+    StatusOptions, TimelineFlags,
 };
 
-use crate::stage::{Guest, PAGE, PATIENCE, Result};
+use crate::stage::{Guest, PAGE, PATIENCE, Result, cookie_of};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -39,6 +41,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: part::DEADLINE_ORDER,
         run: the_deadline_keeps_order,
+    },
+    Case {
+        name: part::LOOP,
+        run: a_loop_is_parted,
     },
 ];
 
@@ -191,7 +197,7 @@ fn the_deadline_answers() -> Outcome {
     let host = gpu.take(stuck.resource_id())?;
     let fence = host.begin_by_driver(Use::Write)?;
     let exported = guest.session.export(&stuck, Access::READ)?;
-    let cookie = exported.cookie().ok_or("an EXPORT has a cookie")?;
+    let cookie = cookie_of(&exported)?;
     guest.pending(&exported)?;
     ended_by_deadline(&mut guest, &exported)?;
     assert!(!host.idle(Use::Read)?, "the host's fence has signalled");
@@ -237,4 +243,66 @@ fn the_deadline_keeps_order() -> Outcome {
     ended_by_deadline(&mut guest, &first)?;
     guest.signals(&second, &signalled)?;
     Ok(())
+}
+
+/// The host's fence waits for a point of the guest, and the guest has put that very fence at the point:
+/// neither can signal, whatever the two programs do.
+fn a_loop_is_parted() -> Outcome {
+    const UUID: [u8; 16] = *b"a loop of fences";
+    let gpu = Gpu::in_guest()?;
+    let mut guest = Guest::with_events(&gpu)?;
+    let (buffer, other) = (guest.buffer()?, guest.buffer()?);
+    let host = gpu.take(buffer.resource_id())?;
+    let timeline = guest.session.create_timeline(TimelineFlags::empty())?;
+    guest.session.share_timeline(timeline, UUID)?;
+    let host_timeline = gpu.take_timeline(UUID)?;
+    let fence = gpu.begin()?;
+    host.share(&fence, Use::Write)?;
+    let job = host_timeline.then_signal(1, &fence)?;
+    let exported = guest.session.export(&buffer, Access::READ)?;
+    let cookie = cookie_of(&exported)?;
+    guest.session.cookie_to_point(cookie, timeline, 1)?;
+    let stuck = Point {
+        available: 1,
+        signalled: 0,
+    };
+    assert_eq!(host_timeline.point()?, stuck);
+    let watch = |guest: &mut Guest, timeout| {
+        let session = &mut guest.session;
+        session.watch_point(timeline, 1, PointEvent::Signalled, timeout)
+    };
+    let impatient = watch(&mut guest, Some(Duration::from_millis(500)))?;
+    let patient = watch(&mut guest, None)?;
+    guest.pending(&exported)?;
+
+    // The guest is told: by the time-out of its watch, and by the deadline of its fence.
+    let event = guest.event()?;
+    assert!(event.timed_out(), "{event:?}");
+    assert_eq!(event.number, impatient.get());
+    ended_by_deadline(&mut guest, &exported)?;
+    // That parts nothing on the host, whose fence is what it was; and both sides go on.
+    assert_eq!(host_timeline.point()?, stuck);
+    assert!(!host.idle(Use::Read)?);
+    let alive = gpu.take(other.resource_id())?.begin(Use::Write)?;
+    let meanwhile = guest.session.export(&other, Access::READ)?;
+    guest.pending(&meanwhile)?;
+    let signalled = alive.signal()?;
+    guest.signals(&meanwhile, &signalled)?;
+    guest.no_event()?;
+
+    // The host's driver has a deadline, too, and signals its fence. With it the point has, and the
+    // GPU that waited for the point comes too late with its own signal.
+    let woken = job.woken_ns()?;
+    let late = fence.signalled();
+    assert!(matches!(late, Err(ControlError::Refused(_))), "{late:?}");
+    let event = guest.event()?;
+    assert!(event.happened(), "{event:?}");
+    assert_eq!(event.number, patient.get());
+    let released = guest.session.export(&buffer, Access::WRITE)?;
+    guest.at_once(&released)?;
+    let again = guest.session.wait(cookie)?;
+    let record = guest.session.finish(&again, Some(PATIENCE))?;
+    let signalled = record.signalled_ns.ok_or("the cookie has no time")?;
+    assert!(signalled <= woken, "{record:?}: woken at {woken}");
+    guest.no_event()
 }

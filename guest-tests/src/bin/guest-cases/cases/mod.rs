@@ -5,6 +5,7 @@ mod bridge;
 mod chain;
 mod command;
 mod contexts;
+mod cycle;
 mod export;
 mod import;
 mod mapping;
@@ -36,6 +37,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     chain::CASES,
     wait_before_signal::CASES,
     memory_fence::CASES,
+    cycle::CASES,
     mapping::CASES,
     moving::CASES,
     bridge::CASES,
