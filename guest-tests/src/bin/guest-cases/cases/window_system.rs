@@ -21,6 +21,10 @@ pub(super) const CASES: &[Case] = &[
         name: "a compositor that knows only the buffer waits for what the client presented",
         run: a_compositor_waits_for_what_was_presented,
     },
+    Case {
+        name: "an image that is presented with several semaphores is waited for until the last",
+        run: an_image_is_presented_with_several_semaphores,
+    },
 ];
 
 fn an_acquired_image_waits_for_its_compositor() -> Outcome {
@@ -130,5 +134,35 @@ fn a_compositor_waits_for_what_was_presented() -> Outcome {
     assert!(rendered.contain(signalled), "{signalled}, {rendered:?}");
     assert!(compositor.idle(Use::Write)?);
     client.signals(&rendering.pending, &rendered)?;
+    Ok(())
+}
+
+fn an_image_is_presented_with_several_semaphores() -> Outcome {
+    let gpu = Gpu::in_guest()?;
+    let mut client = Guest::new(&gpu)?;
+    let image = client.buffer()?;
+    let compositor = gpu.take(image.resource_id())?;
+    let works = [client.work(&gpu)?, client.work(&gpu)?, client.work(&gpu)?];
+
+    let two = client.session.merge(works[0].cookie, works[1].cookie)?;
+    let all = client.session.merge(two, works[2].cookie)?;
+    client.session.import(&image, Access::WRITE, all)?;
+    let sleeper = compositor.sleeper(Use::Read)?;
+    let pending = Kept {
+        fences: 3,
+        signalled_ns: None,
+    };
+    assert_eq!(compositor.export(Use::Read)?.look()?, pending);
+
+    let [first, second, third] = works;
+    for done in [second, first] {
+        let rendered = done.fence.signal()?;
+        client.signals(&done.pending, &rendered)?;
+        assert!(!compositor.idle(Use::Read)?, "one is not done");
+    }
+    let last = third.fence.signal()?;
+    let woken = sleeper.woken_ns()?;
+    assert!(woken >= last.before_ns, "{woken} is before {last:?}");
+    assert!(compositor.idle(Use::Write)?);
     Ok(())
 }
