@@ -5,6 +5,8 @@
 
 mod across;
 mod cases;
+#[cfg(all(test, feature = "host"))]
+mod document;
 mod stage;
 
 use std::process::ExitCode;
