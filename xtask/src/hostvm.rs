@@ -131,8 +131,13 @@ impl<'a> HostVm<'a> {
             .arg(&boot.image)
             .arg("-initrd")
             .arg(&boot.host_initramfs);
-        // Mitigations cost an emulated machine time and protect nothing there.
-        qemu.args(["-append", "console=ttyS0 quiet panic=-1 mitigations=off"]);
+        // Mitigations cost an emulated machine time and protect nothing there. Its TSC is this
+        // machine's and goes as it should; but on a busy machine the kernel's watchdog compares it
+        // with timers that come late, finds it unstable, and KVM then has guests' clocks lag behind.
+        qemu.args([
+            "-append",
+            "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable",
+        ]);
         // A virtio-gpu node is what drm_syncobj is reached through.
         qemu.args(["-vga", "none", "-device", "virtio-gpu-pci"]);
 

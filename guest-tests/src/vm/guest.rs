@@ -204,7 +204,7 @@ impl Guest {
     }
 
     fn command_line(&self, interactive: bool) -> String {
-        let mut line = "console=ttyS0 quiet panic=-1 mitigations=off --".to_owned();
+        let mut line = "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable --".to_owned();
         if interactive {
             line.push_str(" --interactive");
         }
