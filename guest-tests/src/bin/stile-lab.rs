@@ -64,7 +64,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match &cli.command {
         Command::Test(selection) => {
-            let failed = runner::run(&cli.lab, selection, &mut |event: &Event| {
+            let failed = runner::run(&cli.lab, selection, &|event: &Event| {
                 println!("{}", event.to_line());
             })?;
             Ok(if failed == 0 {

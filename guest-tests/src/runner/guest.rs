@@ -14,12 +14,7 @@ const BOOT: Duration = Duration::from_secs(120);
 const CASE: Duration = Duration::from_secs(120);
 
 /// Runs these cases in as many guests as it takes.
-pub(super) fn run(
-    lab: &Lab,
-    mut left: Vec<String>,
-    without_gpu: bool,
-    tell: &mut dyn FnMut(&Event),
-) {
+pub(super) fn run(lab: &Lab, mut left: Vec<String>, without_gpu: bool, tell: &dyn Fn(&Event)) {
     let mut life: u32 = 0;
     while !left.is_empty() {
         let before = left.len();
@@ -54,7 +49,7 @@ pub(super) fn run(
     }
 }
 
-fn fail_all(cases: Vec<String>, detail: &str, tell: &mut dyn FnMut(&Event)) {
+fn fail_all(cases: Vec<String>, detail: &str, tell: &dyn Fn(&Event)) {
     for case in cases {
         tell(&Event::Fail {
             case,
@@ -70,7 +65,7 @@ struct Life<'a> {
     /// The cases that have not ended yet.
     left: &'a mut Vec<String>,
     running: Option<String>,
-    tell: &'a mut dyn FnMut(&Event),
+    tell: &'a dyn Fn(&Event),
 }
 
 impl Life<'_> {

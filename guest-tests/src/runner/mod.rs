@@ -3,6 +3,7 @@
 mod guest;
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use thiserror::Error;
 
@@ -74,42 +75,47 @@ pub fn list(lab: &Lab, selection: &Selection) -> Result<(Vec<String>, Vec<String
 
 /// Runs what the selection takes and tells each event. Gives how many cases failed.
 ///
+/// The cases in a guest and those across lives go on side by side, each with a daemon and a VMM of
+/// its own: a guest has one processor, and often waits.
+///
 /// # Errors
 /// [`RunError::List`] when there is nothing to choose from.
 pub fn run(
     lab: &Lab,
     selection: &Selection,
-    tell: &mut dyn FnMut(&Event),
+    tell: &(dyn Fn(&Event) + Sync),
 ) -> Result<usize, RunError> {
     let (in_guest, across) = list(lab, selection)?;
-    let mut failed: usize = 0;
-    let mut counted = |event: &Event| {
+    let failed = AtomicUsize::new(0);
+    let counted = |event: &Event| {
         if matches!(event, Event::Fail { .. }) {
-            failed = failed.saturating_add(1);
+            failed.fetch_add(1, Ordering::Relaxed);
         }
         tell(event);
     };
-
-    let rounds = (0..selection.times).flat_map(|_| in_guest.clone());
-    guest::run(lab, rounds.collect(), selection.without_gpu, &mut counted);
-
-    let chosen = lifecycle::CASES
-        .iter()
-        .filter(|case| across.iter().any(|name| name == case.name));
-    let rounds = (0..selection.times).flat_map(|_| chosen.clone());
-    for (number, case) in rounds.enumerate() {
-        counted(&Event::Start {
-            case: case.name.to_owned(),
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let rounds = (0..selection.times).flat_map(|_| in_guest.clone());
+            guest::run(lab, rounds.collect(), selection.without_gpu, &counted);
         });
-        let mut logs = lab.logs.clone();
-        let event = attempt(case.name.to_owned(), || {
-            let own = lab.life(&format!("lifecycle-{number}"))?;
-            logs.clone_from(&own.logs);
-            (case.run)(&own)
-        });
-        counted(&with_logs(event, &logs));
-    }
-    Ok(failed)
+        let chosen = lifecycle::CASES
+            .iter()
+            .filter(|case| across.iter().any(|name| name == case.name));
+        let rounds = (0..selection.times).flat_map(|_| chosen.clone());
+        for (number, case) in rounds.enumerate() {
+            counted(&Event::Start {
+                case: case.name.to_owned(),
+            });
+            let mut logs = lab.logs.clone();
+            let event = attempt(case.name.to_owned(), || {
+                let own = lab.life(&format!("lifecycle-{number}"))?;
+                logs.clone_from(&own.logs);
+                (case.run)(&own)
+            });
+            counted(&with_logs(event, &logs));
+        }
+    });
+    Ok(failed.into_inner())
 }
 
 /// A failure with the ends of all logs of its life.

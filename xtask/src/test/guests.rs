@@ -143,7 +143,7 @@ impl Guests<'_> {
         let failed = cases
             .iter()
             .any(|case| matches!(case.outcome, super::report::Outcome::Failed(_)));
-        if let Some(case) = heard.running {
+        for case in heard.running {
             cases.push(Case::failed(
                 &case,
                 "The host side ended in the middle of it.",
@@ -181,7 +181,8 @@ impl Guests<'_> {
 #[derive(Default)]
 struct Heard {
     cases: Vec<Case>,
-    running: Option<String>,
+    /// Those that have begun.
+    running: Vec<String>,
     said: String,
 }
 
@@ -189,7 +190,7 @@ impl Heard {
     fn event(&mut self, line: &str, progress: &Progress) {
         let case = match serde_json::from_str(line) {
             Ok(Event::Start { case }) => {
-                self.running = Some(case);
+                self.running.push(case);
                 return;
             }
             Ok(Event::Pass { case, ms }) => {
@@ -211,7 +212,7 @@ impl Heard {
                 return;
             }
         };
-        self.running = None;
+        self.running.retain(|name| *name != case.name);
         self.cases.push(case);
     }
 }
