@@ -25,7 +25,7 @@ pub(crate) struct Options {
     /// Also the instructions of a command, counted by valgrind's callgrind; builds the daemon again
     #[arg(long)]
     callgrind: bool,
-    /// Only the part with this name: round-trip, throughput or per-command
+    /// Only the part with this name: round-trip, throughput, per-command or scale
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// How many rounds, in tenths of what the figures need; 1 shows that it works

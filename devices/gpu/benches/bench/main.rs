@@ -17,18 +17,24 @@
 mod callgrind;
 mod counters;
 mod echo;
+mod heap;
 mod lab;
 mod lane;
 mod machine;
 mod reference;
 mod report;
 mod round_trip;
+mod scale;
 mod throughput;
 
 use std::path::PathBuf;
 
 use clap::Parser;
 use echo::Sleep;
+
+/// So that memory can be counted.
+#[global_allocator]
+static HEAP: heap::Counting = heap::Counting;
 
 /// The daemon that is measured.
 const DAEMON: &str = env!("CARGO_BIN_EXE_stile-gpu");
@@ -41,7 +47,7 @@ struct Cli {
     /// How many rounds, in tenths of what the figures need; 1 shows that it works
     #[arg(long, default_value_t = 10)]
     effort: usize,
-    /// Only the part with this name: round-trip, throughput or per-command
+    /// Only the part with this name: round-trip, throughput, per-command or scale
     #[arg(long)]
     only: Option<String>,
     /// What needs real dma-bufs, and nothing else
@@ -95,6 +101,9 @@ fn main() {
         }
         if wanted("per-command") {
             reports.push(counters::run(effort));
+        }
+        if wanted("scale") {
+            reports.extend(scale::run(effort));
         }
         if let Some(daemon) = &cli.callgrind {
             reports.push(callgrind::run(daemon, effort));

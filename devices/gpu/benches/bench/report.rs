@@ -12,7 +12,7 @@ pub(crate) struct Report {
 }
 
 struct Row {
-    key: &'static str,
+    key: String,
     label: String,
     value: Option<f64>,
     unit: &'static str,
@@ -30,14 +30,14 @@ impl Report {
         }
     }
 
-    pub(crate) fn row(&mut self, key: &'static str, label: &str, value: f64, unit: &'static str) {
+    pub(crate) fn row(&mut self, key: &str, label: &str, value: f64, unit: &'static str) {
         self.push(key, label, Some(value), unit, None, None);
     }
 
     /// A figure with the one to reach.
     pub(crate) fn aimed(
         &mut self,
-        key: &'static str,
+        key: &str,
         label: &str,
         value: f64,
         unit: &'static str,
@@ -47,13 +47,13 @@ impl Report {
     }
 
     /// A figure that cannot be had here, and why.
-    pub(crate) fn missing(&mut self, key: &'static str, label: &str, why: String) {
+    pub(crate) fn missing(&mut self, key: &str, label: &str, why: String) {
         self.push(key, label, None, "", None, Some(why));
     }
 
     fn push(
         &mut self,
-        key: &'static str,
+        key: &str,
         label: &str,
         value: Option<f64>,
         unit: &'static str,
@@ -61,7 +61,7 @@ impl Report {
         note: Option<String>,
     ) {
         self.rows.push(Row {
-            key,
+            key: key.to_owned(),
             label: label.to_owned(),
             value,
             unit,
@@ -92,7 +92,7 @@ impl Report {
                     "label": row.label, "value": row.value, "unit": row.unit,
                     "aim": row.aim, "note": row.note,
                 });
-                (row.key.to_owned(), figure)
+                (row.key.clone(), figure)
             })
             .collect();
         let whole = json!({ "title": self.title, "machine": machine, "figures": figures });

@@ -24,6 +24,7 @@ pub(crate) fn run(effort: usize) -> Report {
     let mut minimal = Lane::new(reference.connect(), &fenced(), 1);
     let mut all: [Vec<f64>; 5] = Default::default();
     let mut ratios: [Vec<f64>; 5] = Default::default();
+    let mut tails: [Vec<f64>; 5] = Default::default();
     for round in 0..4 * effort {
         let mut blocks = [
             echo.block(BLOCK),
@@ -39,6 +40,10 @@ pub(crate) fn run(effort: usize) -> Report {
         let base = median(&mut blocks[0]);
         for (ratios, block) in ratios.iter_mut().zip(&mut blocks) {
             ratios.push(median(block) / base);
+        }
+        let base = quantile(&mut blocks[0], 0.99);
+        for (tails, block) in tails.iter_mut().zip(&mut blocks) {
+            tails.push(quantile(block, 0.99) / base);
         }
         for (all, block) in all.iter_mut().zip(blocks) {
             all.extend(block);
@@ -68,6 +73,11 @@ pub(crate) fn run(effort: usize) -> Report {
     let label = "stile-gpu / ping-pong, median of the rounds' p50";
     report.aimed("stile_ratio", label, ours, "x", "at most 1.1");
     report.row("reference_ratio", "reference / ping-pong", theirs, "x");
+    let [_, ours, theirs, _, _] = tails.each_mut().map(|tails| median(tails));
+    let label = "stile-gpu / ping-pong, median of the rounds' p99";
+    report.aimed("stile_p99_ratio", label, ours, "x", "at most 1.1");
+    let label = "reference / ping-pong, the same";
+    report.row("reference_p99_ratio", label, theirs, "x");
     let label = "ping-pong with an epoll set / without";
     report.row("epoll_ratio", label, epoll, "x");
     let label = "ping-pong with an epoll set in another / without";
