@@ -1,5 +1,7 @@
 //! Answers, and which error the guest is told for which fault.
 
+use alloc::boxed::Box;
+
 use stile_wire::gpu::{MAX_RESPONSE_BYTES, Malformed, Response, ResponseError, Timeline};
 use stile_wire::sync::Refused;
 
@@ -27,6 +29,45 @@ impl Answer {
     /// Writes the response as the guest reads it, and says how many bytes it takes.
     pub fn encode(&self, out: &mut [u8; MAX_RESPONSE_BYTES]) -> usize {
         self.response.encode(self.ctx_id, self.fence, out)
+    }
+}
+
+/// An answer that waits for its time. There may be many, and nearly all of them say OK.
+#[derive(Debug)]
+pub(crate) struct HeldAnswer {
+    chain: Chain,
+    pub(crate) ctx_id: u32,
+    pub(crate) fence: Option<(Timeline, u64)>,
+    /// `None` stands for [`Response::Ok`].
+    response: Option<Box<Response>>,
+}
+
+impl HeldAnswer {
+    /// Changes what it will say.
+    pub(crate) fn say(&mut self, response: Response) {
+        self.response = (response != Response::Ok).then(|| Box::new(response));
+    }
+
+    pub(crate) fn into_answer(self) -> Answer {
+        Answer {
+            chain: self.chain,
+            ctx_id: self.ctx_id,
+            fence: self.fence,
+            response: self.response.map_or(Response::Ok, |response| *response),
+        }
+    }
+}
+
+impl From<Answer> for HeldAnswer {
+    fn from(answer: Answer) -> Self {
+        let mut held = Self {
+            chain: answer.chain,
+            ctx_id: answer.ctx_id,
+            fence: answer.fence,
+            response: None,
+        };
+        held.say(answer.response);
+        held
     }
 }
 

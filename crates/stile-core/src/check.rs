@@ -290,12 +290,12 @@ mod tests {
     use crate::wait::Wait;
 
     #[test]
-    fn a_pending_fence_takes_at_most_256_bytes() {
+    fn a_pending_fence_and_its_wait_take_at_most_168_bytes() {
         let fence = Fences::<Parked>::FENCE_BYTES;
         let wait = Slab::<Wait>::ENTRY_BYTES;
         let bytes = fence.checked_add(wait);
         assert!(
-            bytes.is_some_and(|bytes| bytes <= 256),
+            bytes.is_some_and(|bytes| bytes <= 168),
             "a fence of {fence} bytes and its wait of {wait}"
         );
     }

@@ -11,7 +11,7 @@ use core::fmt;
 use stile_wire::gpu::{Request, Response, ResponseError};
 
 use crate::allocation::Allocations;
-use crate::answer::{Answer, Asker, Chain};
+use crate::answer::{Answer, Asker, Chain, HeldAnswer};
 use crate::blob::Blob;
 use crate::context::Context;
 use crate::counters::Counters;
@@ -33,7 +33,7 @@ use crate::waiters::Waiters;
 /// A fence's answer and what it waits for.
 #[derive(Debug)]
 pub(crate) struct Parked {
-    pub(crate) answer: Answer,
+    pub(crate) answer: HeldAnswer,
     pub(crate) waits: List<OfFence>,
     pub(crate) job: Option<Key>,
 }
@@ -157,7 +157,10 @@ impl<H: Host> Device<H> {
     /// When [`Device::tick`] is due, in nanoseconds of the clock that the device is told.
     pub fn next_deadline_ns(&self) -> Option<u64> {
         let fence = self.fences.next_deadline_ns();
-        let job = self.due_jobs.first().and_then(|job| self.jobs.get(job));
+        let job = self
+            .due_jobs
+            .first(&self.jobs)
+            .and_then(|job| self.jobs.get(job));
         let job = job.and_then(Job::deadline_ns);
         let event = self.events.next_deadline_ns();
         let allocation = self.allocations.awaited.as_ref();
@@ -180,7 +183,7 @@ impl<H: Host> Device<H> {
     /// Answers a command whose own work has ended.
     pub(crate) fn finish_for(&mut self, host: &mut H, asker: Asker, response: Response) {
         let parked = Parked {
-            answer: asker.answer(response),
+            answer: asker.answer(response).into(),
             waits: List::default(),
             job: None,
         };
@@ -200,7 +203,7 @@ impl<H: Host> Device<H> {
     ) -> Option<FenceKey> {
         let asker = turn.asker();
         let parked = Parked {
-            answer: asker.answer(response),
+            answer: asker.answer(response).into(),
             waits: open,
             job,
         };
@@ -217,20 +220,16 @@ impl<H: Host> Device<H> {
         parked: Parked,
     ) -> Option<FenceKey> {
         let (Some(timeline), Some((_, id))) = (timeline, parked.answer.fence) else {
-            self.reply(host, parked.answer);
+            self.reply(host, parked.answer.into_answer());
             return None;
         };
         let submitted = if waits == 0 && self.full() {
             let (submitted, displaced) = self.fences.displace(timeline, id, parked);
             if let Some(Parked { answer, .. }) = displaced {
                 self.counters.fences_displaced = self.counters.fences_displaced.saturating_add(1);
-                self.reply(
-                    host,
-                    Answer {
-                        fence: None,
-                        ..answer
-                    },
-                );
+                let answer = answer.into_answer();
+                let fence = None;
+                self.reply(host, Answer { fence, ..answer });
             }
             submitted
         } else {
@@ -238,7 +237,7 @@ impl<H: Host> Device<H> {
         };
         match submitted {
             Submitted::Now(parked) => {
-                self.reply(host, parked.answer);
+                self.reply(host, parked.answer.into_answer());
                 None
             }
             Submitted::Parked(key) => {
@@ -247,13 +246,9 @@ impl<H: Host> Device<H> {
             }
             // `submit` has looked already.
             Submitted::Stale(Parked { answer, .. }) => {
-                self.reply(
-                    host,
-                    Answer {
-                        fence: None,
-                        ..answer
-                    },
-                );
+                let answer = answer.into_answer();
+                let fence = None;
+                self.reply(host, Answer { fence, ..answer });
                 None
             }
         }

@@ -111,7 +111,7 @@ impl<H: Host> Device<H> {
             Promise::Command { answer, .. } => self.reply(host, Answer { response, ..answer }),
             Promise::Fence(key) => {
                 if let Some(parked) = self.fences.answer_mut(key) {
-                    parked.answer.response = response;
+                    parked.answer.say(response);
                     parked.job = None;
                 }
                 self.end_job(host, now_ns, key);
@@ -140,7 +140,7 @@ impl<H: Host> Device<H> {
             while let Some(wait) = self
                 .fences
                 .answer_mut(key)
-                .and_then(|parked| parked.waits.first())
+                .and_then(|parked| parked.waits.first(&self.waits))
             {
                 let ending = Ending {
                     error: Some(errno::ETIMEDOUT),
@@ -153,7 +153,7 @@ impl<H: Host> Device<H> {
             if let Some(parked) = self.fences.answer_mut(key)
                 && let Some(job) = parked.job.take()
             {
-                parked.answer.response = Response::Err(ResponseError::Unspec);
+                parked.answer.say(Response::Err(ResponseError::Unspec));
                 if let Some(job) = self.jobs.get_mut(job) {
                     job.promise = Promise::Nobody;
                 }
@@ -163,7 +163,7 @@ impl<H: Host> Device<H> {
     }
 
     fn end_overdue_commands(&mut self, host: &mut H, now_ns: u64) {
-        while let Some(key) = self.due_jobs.first()
+        while let Some(key) = self.due_jobs.first(&self.jobs)
             && let Some(job) = self.jobs.get_mut(key)
             && job
                 .deadline_ns()
@@ -235,7 +235,7 @@ impl<H: Host> Device<H> {
         loop {
             let mut left = false;
             while let Some(parked) = self.fences.pop_replied(timeline) {
-                self.reply(host, parked.answer);
+                self.reply(host, parked.answer.into_answer());
                 left = true;
             }
             if !left || !self.start_polls(host, now_ns, timeline) {

@@ -343,7 +343,7 @@ impl Events {
         };
         let before = ring.head();
         while ring.has_room()
-            && let Some(key) = inbox.kept.first()
+            && let Some(key) = inbox.kept.first(&self.watches)
         {
             inbox.kept.remove(&mut self.watches, key);
             inbox.kept_back = inbox.kept_back.saturating_sub(1);

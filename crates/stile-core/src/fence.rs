@@ -35,7 +35,7 @@
 mod check;
 
 use crate::list::{Link, Linked, List};
-use crate::slab::{Key, Slab};
+use crate::slab::{Key, Place, Slab};
 
 /// Names a timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,8 @@ pub enum Submitted<A> {
 #[derive(Debug)]
 struct Fence<A> {
     answer: A,
-    timeline: TimelineKey,
+    /// Its timeline's, which stays as long as it does.
+    timeline: Option<Place>,
     /// Waits that have not ended.
     open_waits: u32,
     deadline_ns: u64,
@@ -149,7 +150,7 @@ impl<A> Fences<A> {
     pub fn close(&mut self, key: TimelineKey) {
         if let Some(timeline) = self.timelines.get_mut(key.0) {
             timeline.closed = true;
-            if timeline.queue.first().is_none() {
+            if timeline.queue.is_empty() {
                 self.timelines.remove(key.0);
             }
         }
@@ -182,14 +183,14 @@ impl<A> Fences<A> {
         else {
             return Submitted::Stale(answer);
         };
-        if waits == 0 && timeline.queue.first().is_none() {
+        if waits == 0 && timeline.queue.is_empty() {
             timeline.last_id = Some(id);
             return Submitted::Now(answer);
         }
         timeline.last_id = Some(id);
         let deadline_ns = match self
             .deadlines
-            .last()
+            .last(&self.fences)
             .and_then(|latest| self.fences.get(latest))
         {
             Some(latest) => deadline_ns.max(latest.deadline_ns),
@@ -198,7 +199,7 @@ impl<A> Fences<A> {
         let (queued, due) = (Link::default(), Link::default());
         let fence = Fence {
             answer,
-            timeline: key,
+            timeline: key.0.place(),
             open_waits: waits,
             deadline_ns,
             queued,
@@ -228,8 +229,9 @@ impl<A> Fences<A> {
     /// Takes the last fence of a timeline out of it if it is held. The timeline is not empty then.
     fn take_held(&mut self, key: TimelineKey) -> Option<A> {
         let timeline = self.timelines.get_mut(key.0)?;
-        let last = timeline.queue.last()?;
-        let held = timeline.queue.first() != Some(last) && self.fences.get(last)?.open_waits == 0;
+        let last = timeline.queue.last(&self.fences)?;
+        let first = timeline.queue.first(&self.fences);
+        let held = first != Some(last) && self.fences.get(last)?.open_waits == 0;
         if !held {
             return None;
         }
@@ -256,7 +258,8 @@ impl<A> Fences<A> {
 
     /// The timeline of a parked fence.
     pub fn timeline(&self, key: FenceKey) -> Option<TimelineKey> {
-        self.fences.get(key.0).map(|fence| fence.timeline)
+        let place = self.fences.get(key.0)?.timeline?;
+        self.timelines.at(place).map(TimelineKey)
     }
 
     /// The answer of a parked fence, to change what it will say.
@@ -266,14 +269,15 @@ impl<A> Fences<A> {
 
     /// The fence that is the next to leave; `None` for a timeline without fences.
     pub fn head(&self, key: TimelineKey) -> Option<FenceKey> {
-        self.timelines.get(key.0)?.queue.first().map(FenceKey)
+        let timeline = self.timelines.get(key.0)?;
+        timeline.queue.first(&self.fences).map(FenceKey)
     }
 
     /// What the fences of a timeline answer, oldest first.
     pub fn queue(&self, key: TimelineKey) -> impl Iterator<Item = &A> {
         let timeline = self.timelines.get(key.0);
-        let first = timeline.and_then(|timeline| timeline.queue.first());
-        core::iter::successors(first, |key| self.fences.get(*key)?.queued.after())
+        let first = timeline.and_then(|timeline| timeline.queue.first(&self.fences));
+        core::iter::successors(first, |key| List::<Queued>::after(&self.fences, *key))
             .filter_map(|key| self.fences.get(key))
             .map(|fence| &fence.answer)
     }
@@ -281,12 +285,12 @@ impl<A> Fences<A> {
     /// Takes the head of the timeline if it is signalled. To be called until it gives `None`.
     pub fn pop_replied(&mut self, key: TimelineKey) -> Option<A> {
         let timeline = self.timelines.get_mut(key.0)?;
-        let head = timeline.queue.first()?;
+        let head = timeline.queue.first(&self.fences)?;
         if self.fences.get(head)?.open_waits > 0 {
             return None;
         }
         timeline.queue.remove(&mut self.fences, head);
-        if timeline.closed && timeline.queue.first().is_none() {
+        if timeline.closed && timeline.queue.is_empty() {
             self.timelines.remove(key.0);
         }
         self.fences.remove(head).map(|fence| fence.answer)
@@ -294,13 +298,13 @@ impl<A> Fences<A> {
 
     /// When the soonest deadline passes; `None` while no fence waits.
     pub fn next_deadline_ns(&self) -> Option<u64> {
-        let soonest = self.deadlines.first()?;
+        let soonest = self.deadlines.first(&self.fences)?;
         self.fences.get(soonest).map(|fence| fence.deadline_ns)
     }
 
     /// A fence whose deadline has passed. The caller ends all its waits.
     pub fn next_overdue(&self, now_ns: u64) -> Option<FenceKey> {
-        let key = self.deadlines.first()?;
+        let key = self.deadlines.first(&self.fences)?;
         (self.fences.get(key)?.deadline_ns <= now_ns).then_some(FenceKey(key))
     }
 

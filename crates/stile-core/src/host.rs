@@ -69,6 +69,12 @@ impl WaitId {
     pub fn from_bits(bits: u64) -> Option<Self> {
         Key::from_bits(bits).map(Self)
     }
+
+    /// A row of a table for whoever keeps something for each wait: no two that go on have the same,
+    /// and there are no more rows than there have been waits at once.
+    pub fn row(self) -> usize {
+        self.0.row()
+    }
 }
 
 /// Names a request to the front end that is answered later. Never used again.

@@ -2,13 +2,13 @@
 
 use alloc::vec::Vec;
 
-use crate::slab::{Key, Slab};
+use crate::slab::{Key, Place, Slab};
 
-/// An entry's neighbours.
+/// An entry's neighbours, which are there as long as it is in the list.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Link {
-    before: Option<Key>,
-    after: Option<Key>,
+    before: Option<Place>,
+    after: Option<Place>,
 }
 
 impl Link {
@@ -17,10 +17,6 @@ impl Link {
             before: None,
             after: None,
         }
-    }
-
-    pub(crate) const fn after(&self) -> Option<Key> {
-        self.after
     }
 }
 
@@ -35,8 +31,8 @@ pub(crate) trait Linked<List> {
 /// The ends of a list. `Tag` tells an entry's lists apart.
 #[derive(Debug)]
 pub(crate) struct List<Tag> {
-    first: Option<Key>,
-    last: Option<Key>,
+    first: Option<Place>,
+    last: Option<Place>,
     tag: core::marker::PhantomData<Tag>,
 }
 
@@ -55,26 +51,35 @@ impl<Tag> List<Tag> {
         }
     }
 
-    pub(crate) const fn first(&self) -> Option<Key> {
-        self.first
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.first.is_none()
     }
 
-    pub(crate) const fn last(&self) -> Option<Key> {
-        self.last
+    pub(crate) fn first<T>(&self, slab: &Slab<T>) -> Option<Key> {
+        slab.at(self.first?)
+    }
+
+    pub(crate) fn last<T>(&self, slab: &Slab<T>) -> Option<Key> {
+        slab.at(self.last?)
+    }
+
+    /// The entry behind one that is in the list.
+    pub(crate) fn after<T: Linked<Tag>>(slab: &Slab<T>, key: Key) -> Option<Key> {
+        slab.at(slab.get(key)?.linked().after?)
     }
 
     /// Puts an entry that is not in the list at its end.
     pub(crate) fn push<T: Linked<Tag>>(&mut self, slab: &mut Slab<T>, key: Key) {
-        let before = self.last.replace(key);
+        let before = core::mem::replace(&mut self.last, key.place());
         if let Some(entry) = slab.get_mut(key) {
             *entry.link() = Link {
                 before,
                 after: None,
             };
         }
-        match before.and_then(|before| slab.get_mut(before)) {
-            Some(before) => before.link().after = Some(key),
-            None => self.first = Some(key),
+        match entry_at(slab, before) {
+            Some(before) => before.link().after = key.place(),
+            None => self.first = key.place(),
         }
     }
 
@@ -84,11 +89,11 @@ impl<Tag> List<Tag> {
             return;
         };
         let Link { before, after } = core::mem::take(entry.link());
-        match before.and_then(|before| slab.get_mut(before)) {
+        match entry_at(slab, before) {
             Some(before) => before.link().after = after,
             None => self.first = after,
         }
-        match after.and_then(|after| slab.get_mut(after)) {
+        match entry_at(slab, after) {
             Some(after) => after.link().before = before,
             None => self.last = before,
         }
@@ -98,12 +103,10 @@ impl<Tag> List<Tag> {
     pub(crate) fn check<T: Linked<Tag>>(&self, slab: &Slab<T>) -> Result<Vec<Key>, &'static str> {
         let mut keys = Vec::new();
         let mut next = self.first;
-        while let Some(key) = next {
-            let link = slab
-                .get(key)
-                .ok_or("A list names an entry that is gone")?
-                .linked();
-            if link.before != keys.last().copied() {
+        while let Some(place) = next {
+            let key = slab.at(place).ok_or("A list names an entry that is gone")?;
+            let link = slab.get(key).ok_or("A key names no entry")?.linked();
+            if link.before != keys.last().copied().and_then(Key::place) {
                 return Err("A list's entry does not know the one before it");
             }
             if keys.len() >= slab.len() {
@@ -112,9 +115,14 @@ impl<Tag> List<Tag> {
             keys.push(key);
             next = link.after;
         }
-        if self.last != keys.last().copied() {
+        if self.last != keys.last().copied().and_then(Key::place) {
             return Err("A list does not know its last entry");
         }
         Ok(keys)
     }
+}
+
+fn entry_at<T>(slab: &mut Slab<T>, place: Option<Place>) -> Option<&mut T> {
+    let key = slab.at(place?)?;
+    slab.get_mut(key)
 }

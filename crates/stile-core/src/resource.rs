@@ -226,7 +226,10 @@ impl<H: Host> Device<H> {
         }
         let answer = turn.asker().answer(waiting);
         // As with fences, a deadline before the latest so far is taken for that one.
-        let latest = self.due_jobs.last().and_then(|last| self.jobs.get(last));
+        let latest = self
+            .due_jobs
+            .last(&self.jobs)
+            .and_then(|last| self.jobs.get(last));
         let latest = latest.and_then(Job::deadline_ns);
         let deadline_ns = self.deadline_ns(turn.now_ns).max(latest.unwrap_or(0));
         if let Some(job) = self.jobs.get_mut(job) {

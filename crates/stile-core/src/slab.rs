@@ -18,6 +18,11 @@ impl Key {
         (u64::from(self.serial.get()) << 32) | u64::from(self.index)
     }
 
+    /// Where its entry is, from 0.
+    pub(crate) fn row(self) -> usize {
+        usize::try_from(self.index).unwrap_or(usize::MAX)
+    }
+
     /// The key of [`Key::to_bits`]; `None` for a number that is none.
     pub(crate) fn from_bits(bits: u64) -> Option<Self> {
         let [a, b, c, d, e, f, g, h] = bits.to_le_bytes();
@@ -26,6 +31,18 @@ impl Key {
             index: u32::from_le_bytes([a, b, c, d]),
             serial,
         })
+    }
+}
+
+/// Where an entry is, for whoever knows that it is there: half as long as its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(NonZeroU32);
+
+impl Key {
+    /// `None` for the last of 2^32 places.
+    pub(crate) fn place(self) -> Option<Place> {
+        let number = self.index.checked_add(1)?;
+        NonZeroU32::new(number).map(Place)
     }
 }
 
@@ -80,6 +97,7 @@ impl<T> Slab<T> {
             return Key { index, serial };
         }
         let index = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        grow(&mut self.slots);
         self.slots.push(slot);
         Key { index, serial }
     }
@@ -88,6 +106,18 @@ impl<T> Slab<T> {
         match self.slots.get(usize::try_from(key.index).ok()?)? {
             Slot::Used { serial, value } if *serial == key.serial => Some(value),
             _ => None,
+        }
+    }
+
+    /// The key of the entry that is at a place.
+    pub(crate) fn at(&self, place: Place) -> Option<Key> {
+        let index = place.0.get().checked_sub(1)?;
+        match self.slots.get(usize::try_from(index).ok()?)? {
+            Slot::Used { serial, .. } => Some(Key {
+                serial: *serial,
+                index,
+            }),
+            Slot::Free { .. } => None,
         }
     }
 
@@ -159,6 +189,15 @@ impl<T> Slab<T> {
         self.slots.clear();
         self.free = None;
         self.used = 0;
+    }
+}
+
+/// Makes room for one more, where there is none, and for few others: a sixteenth of what is there.
+/// So an entry is moved a constant number of times, and hardly any memory lies idle.
+fn grow<T>(slots: &mut Vec<T>) {
+    let count = slots.len();
+    if count == slots.capacity() {
+        slots.reserve_exact((count / 16).max(4));
     }
 }
 

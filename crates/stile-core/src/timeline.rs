@@ -178,7 +178,8 @@ impl<S> Timelines<S> {
 
     /// The next watch of a timeline that is to be destroyed.
     pub(crate) fn first_watch(&self, key: Key) -> Option<PointId> {
-        self.timelines.get(key)?.watches.first().map(PointId)
+        let timeline = self.timelines.get(key)?;
+        timeline.watches.first(&self.watches).map(PointId)
     }
 
     /// Destroys a timeline without watches.

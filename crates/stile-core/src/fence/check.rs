@@ -42,7 +42,7 @@ impl<A> Fences<A> {
             }
             for fence in queue {
                 let fence = self.fences.get(fence).ok_or("A timeline's fence is gone")?;
-                if fence.timeline != TimelineKey(key) {
+                if fence.timeline.and_then(|place| self.timelines.at(place)) != Some(key) {
                     return Err("A fence is in the queue of another timeline");
                 }
             }
@@ -82,7 +82,7 @@ impl<A> Fences<A> {
             let head = self
                 .timelines
                 .get(key)
-                .and_then(|timeline| timeline.queue.first());
+                .and_then(|timeline| timeline.queue.first(&self.fences));
             head.and_then(|head| self.fences.get(head))
                 .is_none_or(|head| head.open_waits > 0)
         })

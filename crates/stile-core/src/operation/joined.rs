@@ -13,7 +13,8 @@ use super::{Done, Started, attached};
 use crate::device::{Device, Parked, Turn};
 use crate::fence::TimelineKey;
 use crate::host::{Errno, Host, WaitId, errno};
-use crate::wait::Kind;
+use crate::list::List;
+use crate::wait::{Kind, OfFence};
 
 /// What is looked at: each ring, fence and wait takes from the submission's share.
 struct Look<'a> {
@@ -132,7 +133,7 @@ impl<H: Host> Device<H> {
         if parked.job.is_some() {
             return Err(errno::EOPNOTSUPP);
         }
-        let mut next = parked.waits.first();
+        let mut next = parked.waits.first(&self.waits);
         while let Some(key) = next {
             let wait = self.waits.get(key).ok_or(errno::EOPNOTSUPP)?;
             match wait.kind {
@@ -141,7 +142,7 @@ impl<H: Host> Device<H> {
                 _ => return Err(errno::EOPNOTSUPP),
             }
             look.at_one_more()?;
-            next = wait.siblings.after();
+            next = List::<OfFence>::after(&self.waits, key);
         }
         Ok(())
     }

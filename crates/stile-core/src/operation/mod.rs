@@ -110,14 +110,16 @@ impl<H: Host> Device<H> {
             Err(error) => Response::Err(error),
         };
         let Started { waits, count, .. } = started;
-        let first = waits.first();
+        let first = waits.first(&self.waits);
         let Some(fence) = self.park(host, turn, response, count, waits, None) else {
             return;
         };
         let mut next = first;
-        while let Some(wait) = next.and_then(|key| self.waits.get_mut(key)) {
-            wait.fence = Some(fence);
-            next = wait.siblings.after();
+        while let Some(key) = next {
+            next = List::<OfFence>::after(&self.waits, key);
+            if let Some(wait) = self.waits.get_mut(key) {
+                wait.fence = Some(fence);
+            }
         }
     }
 

@@ -10,9 +10,10 @@ use super::{Done, Started, attached, new_wait};
 use crate::device::{Device, Turn};
 use crate::fence::TimelineKey;
 use crate::host::{Errno, Host, WaitId, errno};
+use crate::list::List;
 use crate::slab::Key;
 use crate::status::{Ending, Subject};
-use crate::wait::Kind;
+use crate::wait::{Kind, OfFence};
 
 impl<H: Host> Device<H> {
     /// POLL: the submission's fence waits for the buffer, from its turn on.
@@ -51,13 +52,13 @@ impl<H: Host> Device<H> {
         let head = self.fences.head(timeline);
         let mut next = head
             .and_then(|head| self.fences.answer_mut(head))
-            .and_then(|parked| parked.waits.first());
+            .and_then(|parked| parked.waits.first(&self.waits));
         let mut done = false;
         while let Some(key) = next {
             let Some(wait) = self.waits.get(key) else {
                 return done;
             };
-            next = wait.siblings.after();
+            next = List::<OfFence>::after(&self.waits, key);
             if let Kind::Poll { .. } = wait.kind
                 && let Err(error) = self.start_poll(host, key)
             {
