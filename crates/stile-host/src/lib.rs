@@ -12,6 +12,7 @@
 //! | dma-heap | [`DmaHeap`] | `linux/dma-heap.h` |
 //! | vgem buffers and fences | [`VgemNode`], [`VgemGpu`], [`VgemFence`] | `drm/vgem_drm.h` |
 //! | drm_syncobj, timeline points | [`SyncobjNode`], [`Syncobj`] | `drm/drm.h` |
+//! | any number of descriptors | [`close_many`] | |
 //! | any of the buffer sources, by name | [`AllocatorChoice`], [`Allocator`] | |
 //!
 //! # A fence crosses
@@ -43,6 +44,7 @@
 
 mod access;
 mod alloc;
+mod close;
 mod dma_buf;
 mod dma_heap;
 mod drm;
@@ -60,6 +62,7 @@ mod vgem;
 
 pub use access::Access;
 pub use alloc::{Allocator, AllocatorChoice};
+pub use close::close_many;
 pub use dma_buf::{DmaBuf, is_dma_buf};
 pub use dma_heap::DmaHeap;
 pub use drm::{DrmNode, NodeKind, drm_nodes};
