@@ -8,6 +8,8 @@ use stile_wire::gpu::MAX_RESPONSE_BYTES;
 use virtio_queue::DescriptorChain;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use crate::growth;
+
 /// Pieces of guest memory that a response is spread over, at most. Linux uses one.
 const MAX_PIECES: usize = 16;
 
@@ -18,14 +20,34 @@ pub(crate) enum Which {
     Cursor,
 }
 
-/// A chain whose command is not answered yet.
+/// A chain whose command is not answered yet. There may be many, so it is small.
 #[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) ring: Which,
     pub(crate) head: u16,
-    /// The guest memory that the response goes to. Nearly always one piece.
-    first: Option<(GuestAddress, u32)>,
-    rest: Vec<(GuestAddress, u32)>,
+    response: Room,
+}
+
+/// The guest memory that a response goes to.
+#[derive(Debug)]
+enum Room {
+    /// Nearly always; it may be empty.
+    Piece(GuestAddress, u32),
+    #[expect(
+        clippy::box_collection,
+        reason = "it is rare, and the others are short for it"
+    )]
+    Pieces(Box<Vec<(GuestAddress, u32)>>),
+}
+
+impl Room {
+    fn pieces(&self) -> impl Iterator<Item = (GuestAddress, u32)> {
+        let (one, many) = match self {
+            Self::Piece(address, length) => (Some((*address, *length)), Default::default()),
+            Self::Pieces(pieces) => (None, pieces.as_slice()),
+        };
+        one.into_iter().chain(many.iter().copied())
+    }
 }
 
 impl Open {
@@ -41,8 +63,7 @@ impl Open {
         let mut open = Self {
             ring,
             head: chain.head_index(),
-            first: None,
-            rest: Vec::new(),
+            response: Room::Piece(GuestAddress(0), 0),
         };
         command.clear();
         for descriptor in chain {
@@ -71,16 +92,21 @@ impl Open {
     /// Remembers a piece for the response. More than the longest response takes is not needed, and
     /// a guest is not to decide how much is kept.
     fn keep(&mut self, address: GuestAddress, length: u32) {
-        let kept = self.first.iter().chain(&self.rest);
-        let bytes = kept.fold(0_usize, |sum, (_, length)| {
-            sum.saturating_add(usize::try_from(*length).unwrap_or(usize::MAX))
-        });
-        if length == 0 || bytes >= MAX_RESPONSE_BYTES || self.rest.len() >= MAX_PIECES {
+        let (mut count, mut bytes) = (0_usize, 0_usize);
+        for (_, length) in self.response.pieces() {
+            count = count.saturating_add(1);
+            bytes = bytes.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+        }
+        if length == 0 || bytes >= MAX_RESPONSE_BYTES || count > MAX_PIECES {
             return;
         }
-        match self.first {
-            None => self.first = Some((address, length)),
-            Some(_) => self.rest.push((address, length)),
+        match &mut self.response {
+            Room::Piece(_, 0) => self.response = Room::Piece(address, length),
+            Room::Piece(first, bytes) => {
+                let pieces = vec![(*first, *bytes), (address, length)];
+                self.response = Room::Pieces(Box::new(pieces));
+            }
+            Room::Pieces(pieces) => pieces.push((address, length)),
         }
     }
 
@@ -88,14 +114,14 @@ impl Open {
     pub(crate) fn write(&self, memory: &GuestMemoryMmap, response: &[u8]) -> u32 {
         let mut left = response;
         let mut written: u32 = 0;
-        for (address, length) in self.first.iter().chain(&self.rest) {
-            let room = usize::try_from(*length)
+        for (address, length) in self.response.pieces() {
+            let room = usize::try_from(length)
                 .unwrap_or(usize::MAX)
                 .min(left.len());
             let Some((now, later)) = left.split_at_checked(room) else {
                 break;
             };
-            if memory.write_slice(now, *address).is_err() {
+            if memory.write_slice(now, address).is_err() {
                 break;
             }
             written = written.saturating_add(u32::try_from(now.len()).unwrap_or(0));
@@ -143,7 +169,7 @@ impl Chains {
             return Chain(index);
         }
         let index = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
-        self.open.push(Some(chain));
+        growth::push(&mut self.open, Some(chain));
         Chain(index)
     }
 
@@ -157,5 +183,13 @@ impl Chains {
 
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_row_takes_at_most_24_bytes() {
+        assert!(size_of::<Option<super::Open>>() <= 24);
     }
 }

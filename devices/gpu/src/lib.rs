@@ -19,6 +19,7 @@ mod clock;
 mod connection;
 mod cpu_access;
 mod error;
+mod growth;
 mod kernel;
 mod machine;
 mod mailbox;
@@ -32,6 +33,7 @@ mod seldom;
 mod server;
 mod shell;
 mod timeline;
+mod watches;
 mod words;
 
 pub use error::{Error, Result};

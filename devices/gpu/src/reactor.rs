@@ -27,6 +27,7 @@ use stile_core::{PointId, WaitId};
 use stile_host::SyncFile;
 
 use crate::error::{Error, Result};
+use crate::watches::{Ended, Watches};
 
 /// Events that one wake-up takes.
 const BATCH: usize = 256;
@@ -92,40 +93,19 @@ pub(crate) enum Wake {
     Point(PointId),
 }
 
-struct Watch {
-    fence: Arc<SyncFile>,
-    /// The descriptor in the epoll set; `None` while the watch is new.
-    listed: Option<Listed>,
-}
-
-enum Listed {
-    /// The fence's own.
-    Own,
-    /// A second one: two watches of one fence need two entries.
-    Second(OwnedFd),
-}
-
-impl Watch {
-    fn unlist(&mut self, set: &OwnedFd) {
-        let _gone = match self.listed.take() {
-            None => Ok(()),
-            Some(Listed::Own) => epoll::delete(set, self.fence.as_fd()),
-            Some(Listed::Second(second)) => epoll::delete(set, &second),
-        };
-    }
-}
-
 /// The epoll set and the fences in it.
 pub(crate) struct Reactor {
     set: OwnedFd,
     timer: OwnedFd,
     /// When the timer is set to go off.
     timer_ns: Option<u64>,
-    watches: HashMap<u64, Watch>,
+    watches: Watches,
     /// Watches that were not asked yet whether they are signalled.
     fresh: Vec<WaitId>,
     /// Watches that have ended and cost a system call or two yet.
-    ended: Vec<Watch>,
+    ended: Vec<Ended>,
+    /// Descriptors that nobody else holds, to be closed together.
+    closing: Vec<OwnedFd>,
     /// Watched points, by their tokens, with the eventfd that the kernel counts up.
     points: HashMap<u64, (PointId, OwnedFd)>,
     /// Eventfds of points that are to be closed.
@@ -145,9 +125,10 @@ impl Reactor {
             set,
             timer,
             timer_ns: None,
-            watches: HashMap::new(),
+            watches: Watches::default(),
             fresh: Vec::new(),
             ended: Vec::new(),
+            closing: Vec::new(),
             points: HashMap::new(),
             done: Vec::new(),
         };
@@ -233,13 +214,7 @@ impl Reactor {
 
     /// Begins to watch a fence. Nothing is asked of the kernel before [`Reactor::settle`].
     pub(crate) fn watch(&mut self, wait: WaitId, fence: Arc<SyncFile>) {
-        self.watches.insert(
-            wait.to_bits(),
-            Watch {
-                fence,
-                listed: None,
-            },
-        );
+        self.watches.insert(wait, fence);
         self.fresh.push(wait);
     }
 
@@ -254,14 +229,10 @@ impl Reactor {
             return;
         }
         let mut fresh = std::mem::take(&mut self.fresh);
-        fresh.retain(|wait| self.watches.contains_key(&wait.to_bits()));
-        let fences: Vec<Arc<SyncFile>> = fresh
-            .iter()
-            .filter_map(|wait| self.watches.get(&wait.to_bits()))
-            .map(|watch| Arc::clone(&watch.fence))
-            .collect();
+        fresh.retain(|wait| self.watches.fence(*wait).is_some());
         let mut ready = Vec::new();
-        let fds: Vec<_> = fences.iter().map(|fence| fence.as_fd()).collect();
+        let fences = fresh.iter().filter_map(|wait| self.watches.fence(*wait));
+        let fds: Vec<_> = fences.map(|fence| fence.as_fd()).collect();
         if let Err(error) = stile_host::poll_many(&fds, &mut ready) {
             // They all go into the set, which tells the signalled ones too.
             tracing::warn!(%error, "New fences cannot be polled");
@@ -280,20 +251,10 @@ impl Reactor {
 
     /// Puts a watch into the epoll set.
     fn list(&mut self, wait: WaitId) -> std::result::Result<(), Errno> {
-        let Some(watch) = self.watches.get_mut(&wait.to_bits()) else {
-            return Ok(());
-        };
         let token = epoll::EventData::new_u64(wait.to_bits());
-        match epoll::add(&self.set, watch.fence.as_fd(), token, epoll::EventFlags::IN) {
-            Ok(()) => watch.listed = Some(Listed::Own),
-            Err(Errno::EXIST) => {
-                let second = rustix::io::fcntl_dupfd_cloexec(watch.fence.as_fd(), 0)?;
-                epoll::add(&self.set, &second, token, epoll::EventFlags::IN)?;
-                watch.listed = Some(Listed::Second(second));
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(())
+        let set = &self.set;
+        self.watches
+            .list(wait, |fd| epoll::add(set, fd, token, epoll::EventFlags::IN))
     }
 
     /// Begins to watch a point, and gives the eventfd that the kernel is to count up.
@@ -323,30 +284,34 @@ impl Reactor {
 
     /// The fence of a watch.
     pub(crate) fn fence(&self, wait: WaitId) -> Option<&Arc<SyncFile>> {
-        self.watches.get(&wait.to_bits()).map(|watch| &watch.fence)
+        self.watches.fence(wait)
     }
 
     /// Takes a watch out of the epoll set; its end does not wake any more.
     pub(crate) fn postpone(&mut self, wait: WaitId) {
-        if let Some(watch) = self.watches.get_mut(&wait.to_bits()) {
-            watch.unlist(&self.set);
-        }
+        let set = &self.set;
+        self.watches.unlist(wait, |fd| {
+            let _gone = epoll::delete(set, fd);
+        });
     }
 
     /// Ends a watch. What that takes of the kernel waits until [`Reactor::bury`], so that the guest
     /// hears of a fence first.
     pub(crate) fn unwatch(&mut self, wait: WaitId) {
-        self.ended.extend(self.watches.remove(&wait.to_bits()));
+        self.ended.extend(self.watches.remove(wait));
     }
 
     /// Takes the watches that have ended out of the set and closes what nobody else holds. The
     /// kernel takes a file that is closed out of the set by itself.
     pub(crate) fn bury(&mut self) {
-        for mut watch in self.ended.drain(..) {
-            if Arc::strong_count(&watch.fence) > 1 {
-                watch.unlist(&self.set);
+        for ended in self.ended.drain(..) {
+            if Arc::strong_count(&ended.fence) > 1 {
+                let _gone = ended.listed().map(|fd| epoll::delete(&self.set, fd));
             }
+            self.closing
+                .extend(Arc::into_inner(ended.fence).map(OwnedFd::from));
         }
+        stile_host::close_many(&mut self.closing);
     }
 }
 
