@@ -22,10 +22,11 @@ pub(crate) struct Options {
     /// Also what needs real dma-bufs, in the lab's host VM
     #[arg(long)]
     lab: bool,
-    /// Also the instructions of a command, counted by valgrind's callgrind; builds the daemon again
+    /// Also instructions, counted by valgrind's callgrind; builds the daemon again
     #[arg(long)]
     callgrind: bool,
-    /// Only the part with this name: round-trip, throughput, per-command or scale
+    /// Only the part with this name: round-trip, throughput, per-command, memory-fences or scale,
+    /// in the lab export, batch or crowd; with --callgrind also instructions
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// How many rounds, in tenths of what the figures need; 1 shows that it works
@@ -35,6 +36,20 @@ pub(crate) struct Options {
 
 /// Longer than the lab's part takes, emulated and on a busy machine.
 const BOUND: Duration = Duration::from_secs(900);
+
+/// What callgrind consists of on Debian, and by which names it is found.
+const VALGRIND: [(&str, &str); 4] = [
+    ("/usr/bin/valgrind.bin", "valgrind"),
+    (
+        "/usr/libexec/valgrind/callgrind-amd64-linux",
+        "callgrind-amd64-linux",
+    ),
+    (
+        "/usr/libexec/valgrind/vgpreload_core-amd64-linux.so",
+        "vgpreload_core-amd64-linux.so",
+    ),
+    ("/usr/libexec/valgrind/default.supp", "default.supp"),
+];
 
 /// Measures, prints the figures, and writes them to `target/bench`.
 pub(crate) fn run(
@@ -48,14 +63,16 @@ pub(crate) fn run(
         format!("--effort={}", options.effort),
         format!("--out={}", workspace.target.join("bench").display()),
     ];
+    if let Some(only) = &options.only {
+        words.push(format!("--only={only}"));
+    }
     let mut here = Command::new(&program);
     here.args(&words).current_dir(&workspace.root);
-    if let Some(only) = &options.only {
-        here.arg(format!("--only={only}"));
-    }
     if options.callgrind {
         progress.say("building the daemon for callgrind");
-        here.arg("--callgrind").arg(for_callgrind(workspace)?);
+        let daemon = for_callgrind(workspace)?;
+        here.arg("--callgrind").arg(&daemon);
+        words.extend(["--callgrind".to_owned(), daemon.display().to_string()]);
     }
     progress.say("measuring");
     let status = here.status().map_err(|error| cannot_start(&here, error))?;
@@ -76,7 +93,11 @@ pub(crate) fn run(
                 .chain([program.into_os_string()])
                 .chain(words.into_iter().map(OsString::from))
                 .collect(),
-            environment: Vec::new(),
+            environment: if options.callgrind {
+                valgrind_for_lab(workspace)?
+            } else {
+                Vec::new()
+            },
         };
         // One processor: what wakes whom is then the same each time, however busy this machine is.
         let host = HostVm {
@@ -92,6 +113,25 @@ pub(crate) fn run(
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Copies this machine's valgrind to where the host VM finds it, and gives the environment that lets
+/// it: its tools need nothing of the system, and the lab has none of its own.
+fn valgrind_for_lab(workspace: &Workspace) -> Result<Vec<(String, String)>> {
+    let folder = workspace.target.join("bench").join("valgrind");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("{} could not be made", folder.display()))?;
+    for (from, name) in VALGRIND {
+        let to = folder.join(name);
+        std::fs::copy(from, &to)
+            .with_context(|| format!("{from} could not be copied to {}", to.display()))?;
+    }
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", folder.display());
+    let library = folder.display().to_string();
+    Ok(vec![
+        ("PATH".to_owned(), path),
+        ("VALGRIND_LIB".to_owned(), library),
+    ])
 }
 
 /// Builds the program with the benchmarks, which knows its daemon.

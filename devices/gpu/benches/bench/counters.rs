@@ -81,6 +81,51 @@ impl Counters {
     }
 }
 
+/// All system calls of a process, and those that the data path makes by their names.
+pub(crate) struct Calls {
+    all: Counters,
+    each: Vec<(&'static str, Counters)>,
+}
+
+impl Calls {
+    /// # Errors
+    /// As [`Counters::system_calls`].
+    pub(crate) fn of(pid: u32) -> Result<Self, String> {
+        let names = [
+            "ioctl",
+            "poll",
+            "ppoll",
+            "epoll_wait",
+            "epoll_pwait",
+            "epoll_ctl",
+            "timerfd_settime",
+            "write",
+            "close",
+            "close_range",
+        ];
+        Ok(Self {
+            all: Counters::system_calls(pid)?,
+            each: names
+                .into_iter()
+                .filter_map(|name| Some((name, Counters::calls_of(pid, name).ok()?)))
+                .collect(),
+        })
+    }
+
+    /// How many there were, of each of so many commands, and which.
+    pub(crate) fn each_of(&mut self, count: usize) -> (f64, String) {
+        let of = |counted: f64| counted / count as f64;
+        let named: Vec<String> = self
+            .each
+            .iter_mut()
+            .map(|(name, counters)| (*name, of(counters.read())))
+            .filter(|(_, calls)| *calls > 0.005)
+            .map(|(name, calls)| format!("{name} {calls:.2}"))
+            .collect();
+        (of(self.all.read()), named.join(", "))
+    }
+}
+
 pub(crate) fn run(effort: usize) -> Report {
     let mut report = Report::new("per-command", "Of each fenced command");
     let daemon = Daemon::start(Options::new(crate::DAEMON));

@@ -19,7 +19,7 @@ use stile_host::{Access, DmaBuf, SyncFile, VgemGpu};
 use stile_wire::gpu::types::RESP_OK_NODATA;
 use stile_wire::sync::{self, CAPSET_ID, encode_export};
 
-use crate::counters::Counters;
+use crate::counters::Calls;
 use crate::echo::{sleep, tell};
 use crate::lane::Lane;
 use crate::report::{Report, median, quantile};
@@ -95,7 +95,7 @@ pub(crate) fn serve_loop() {
     }
 }
 
-pub(crate) fn run(effort: usize) -> Vec<Report> {
+pub(crate) fn run(effort: usize, gpu: &VgemGpu) -> Vec<Report> {
     let daemon = Daemon::start(Options::new(crate::DAEMON).with(&["--bridge=bridge.sock"]));
     let mut vm = daemon.connect();
     vm.expect(&create_context(1, CAPSET_ID), RESP_OK_NODATA);
@@ -103,12 +103,11 @@ pub(crate) fn run(effort: usize) -> Vec<Report> {
     vm.expect(&attach(1, 1), RESP_OK_NODATA);
     let bridge = Client::connect(&daemon.folder().join("bridge.sock")).expect("the bridge");
     let buffer = bridge.by_id(1).expect("the blob").buffer;
-    let gpu = VgemGpu::find().expect("vgem");
     let export = encode_export(1, 0, 1, sync::Access::READ, 0);
     let export = submit(1, &export).ring_fence(1, 0);
     let mut lane = Lane::over(vm, &export, 1);
-    let signals = signals(effort, &mut lane, &buffer, &gpu);
-    let costs = costs(effort, lane, &daemon, &buffer, &gpu);
+    let signals = signals(effort, &mut lane, &buffer, gpu);
+    let costs = costs(effort, lane, &daemon, &buffer, gpu);
     vec![signals, costs]
 }
 
@@ -179,22 +178,7 @@ fn costs(
     let mut report = Report::new("export", "What an EXPORT takes");
     let count = 200 * effort;
     let calls = |lane: &mut Lane, busy: bool| {
-        let names = [
-            "ioctl",
-            "poll",
-            "ppoll",
-            "epoll_wait",
-            "epoll_pwait",
-            "epoll_ctl",
-            "timerfd_settime",
-            "write",
-            "close",
-        ];
-        let mut all = Counters::system_calls(daemon.pid())?;
-        let mut each: Vec<_> = names
-            .iter()
-            .filter_map(|name| Some((*name, Counters::calls_of(daemon.pid(), name).ok()?)))
-            .collect();
+        let mut calls = Calls::of(daemon.pid())?;
         for _ in 0..count {
             if busy {
                 let fence = gpu.attach(buffer, Access::WRITE).expect("a fence");
@@ -206,14 +190,7 @@ fn costs(
             }
             lane.wait_all();
         }
-        let of = |counted: f64| counted / count as f64;
-        let named: Vec<String> = each
-            .iter_mut()
-            .map(|(name, counters)| (*name, of(counters.read())))
-            .filter(|(_, calls)| *calls > 0.005)
-            .map(|(name, calls)| format!("{name} {calls:.2}"))
-            .collect();
-        Ok::<_, String>((of(all.read()), named.join(", ")))
+        Ok::<_, String>(calls.each_of(count))
     };
     for (key, busy, name) in [
         (

@@ -51,6 +51,11 @@ impl Lane {
 
     /// The same for a guest whose context 1 is there.
     pub(crate) fn over(vm: Vm, command: &Command, depth: u16) -> Self {
+        Self::of_many(vm, |_| command.clone(), depth)
+    }
+
+    /// The same with another command for each head.
+    pub(crate) fn of_many(vm: Vm, command: impl Fn(u16) -> Command, depth: u16) -> Self {
         let ring = &vm.control;
         let (_, available, used) = ring.addresses();
         let ram = Arc::clone(&vm.ram);
@@ -64,8 +69,9 @@ impl Lane {
         let (kick, call) = (duplicate(&ring.kick), duplicate(&ring.call));
         let (mut commands, mut responses) = (Vec::new(), Vec::new());
         for head in 0..depth {
-            let bytes = command.bytes();
-            let (at, response, table) = (ram.take(256), ram.take(64), ram.take(64));
+            let bytes = command(head).bytes();
+            let at = ram.take(bytes.len() as u64);
+            let (response, table) = (ram.take(64), ram.take(64));
             ram.write(at, &bytes);
             let readable = Piece {
                 address: at,
@@ -119,7 +125,20 @@ impl Lane {
 
     /// Sends one command, and kicks if that is wanted.
     pub(crate) fn send(&mut self) {
-        self.put_one();
+        self.burst(1);
+    }
+
+    /// The next command is this one, which is as long as those before it. For one at a time.
+    pub(crate) fn rewrite(&mut self, command: &Command) {
+        assert_eq!(self.free.len(), 1, "a command is in flight");
+        self.ram.write(self.commands[0], &command.bytes());
+    }
+
+    /// Sends so many commands, and kicks once if that is wanted.
+    pub(crate) fn burst(&mut self, count: usize) {
+        for _ in 0..count {
+            self.put_one();
+        }
         self.store(self.available + 4 + 2 * u64::from(self.size), self.seen);
         self.show();
     }

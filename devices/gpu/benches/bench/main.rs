@@ -14,13 +14,16 @@
     reason = "a benchmark may panic"
 )]
 
+mod batch;
 mod callgrind;
 mod counters;
+mod crowd;
 mod echo;
 mod heap;
 mod lab;
 mod lane;
 mod machine;
+mod memory_fences;
 mod reference;
 mod report;
 mod round_trip;
@@ -31,6 +34,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use echo::Sleep;
+use scale::Walk;
 
 /// So that memory can be counted.
 #[global_allocator]
@@ -47,7 +51,8 @@ struct Cli {
     /// How many rounds, in tenths of what the figures need; 1 shows that it works
     #[arg(long, default_value_t = 10)]
     effort: usize,
-    /// Only the part with this name: round-trip, throughput, per-command or scale
+    /// Only the part with this name: round-trip, throughput, per-command, memory-fences or scale,
+    /// in the lab export, batch or crowd; with --callgrind also instructions
     #[arg(long)]
     only: Option<String>,
     /// What needs real dma-bufs, and nothing else
@@ -63,6 +68,12 @@ struct Cli {
     /// For the reference device
     #[arg(long, hide = true)]
     socket: Option<PathBuf>,
+    /// Fences or waiters beside those whose instructions are counted
+    #[arg(long, hide = true, default_value_t = 0)]
+    count: usize,
+    /// How many are counted
+    #[arg(long, hide = true, default_value_t = 0)]
+    moves: usize,
     /// `cargo bench` gives it
     #[arg(long, hide = true)]
     bench: bool,
@@ -75,6 +86,8 @@ enum Role {
     EchoNested,
     Reference,
     Loop,
+    WalkFences,
+    WalkWaiters,
 }
 
 fn main() {
@@ -85,14 +98,28 @@ fn main() {
         Some(Role::EchoNested) => return echo::serve(Sleep::Nested),
         Some(Role::Loop) => return lab::serve_loop(),
         Some(Role::Reference) => return reference::serve(&cli.socket.expect("a socket")),
+        Some(Role::WalkFences) => return scale::walk(Walk::Fences, cli.count, cli.moves),
+        Some(Role::WalkWaiters) => return scale::walk(Walk::Waiters, cli.count, cli.moves),
         None => {}
     }
     let effort = cli.effort.max(1);
     let mut reports = Vec::new();
+    let wanted = |name| cli.only.as_deref().is_none_or(|only| only == name);
     if cli.lab {
-        reports.extend(lab::run(effort));
+        let gpu = stile_host::VgemGpu::find().expect("vgem");
+        if wanted("export") {
+            reports.extend(lab::run(effort, &gpu));
+        }
+        if wanted("batch") {
+            reports.push(batch::run(effort, &gpu));
+        }
+        if wanted("crowd") {
+            reports.extend(crowd::run(effort, &gpu));
+        }
+        if let Some(daemon) = cli.callgrind.as_ref().filter(|_| wanted("instructions")) {
+            reports.push(callgrind::exports(daemon, effort, &gpu));
+        }
     } else {
-        let wanted = |name| cli.only.as_deref().is_none_or(|only| only == name);
         if wanted("round-trip") {
             reports.push(round_trip::run(effort));
         }
@@ -102,11 +129,14 @@ fn main() {
         if wanted("per-command") {
             reports.push(counters::run(effort));
         }
+        if wanted("memory-fences") {
+            reports.push(memory_fences::run(effort));
+        }
         if wanted("scale") {
             reports.extend(scale::run(effort));
         }
-        if let Some(daemon) = &cli.callgrind {
-            reports.push(callgrind::run(daemon, effort));
+        if let Some(daemon) = cli.callgrind.as_ref().filter(|_| wanted("instructions")) {
+            reports.extend(callgrind::run(daemon, effort));
         }
     }
     let machine = machine::describe();

@@ -28,6 +28,8 @@ pub(crate) struct Pending {
     order: Order,
     waits: VecDeque<WaitId>,
     random: Random,
+    /// Rings that are used, of all contexts.
+    rings: u64,
     sent: u64,
     done: u64,
 }
@@ -38,17 +40,18 @@ impl Pending {
         let mut core = Core::new(CONTEXTS, 0);
         core.host.watched.reserve(BLOCK);
         let replies = core.host.replies;
+        let rings = u64::from(CONTEXTS * RINGS).min(count as u64).max(1);
         let mut pending = Self {
             core,
             cookies,
             order,
             waits: VecDeque::with_capacity(count + 2 * BLOCK),
             random: Random::new(),
+            rings,
             sent: 0,
             done: replies,
         };
         // Each ring is used once, and each of the core's own tables has been touched.
-        let rings = u64::from(CONTEXTS * RINGS).min(count as u64).max(1);
         for _ in 0..rings {
             pending.add(1);
             pending.complete(1);
@@ -104,10 +107,10 @@ impl Pending {
     }
 
     fn next_command(&mut self) -> Vec<u8> {
-        let nth = self.sent;
+        let nth = self.sent % self.rings;
         self.sent += 1;
-        let (context, round) = (nth % u64::from(CONTEXTS), nth / u64::from(CONTEXTS));
-        let ring = (round % u64::from(RINGS)) as u8;
+        let (context, ring) = (nth % u64::from(CONTEXTS), nth / u64::from(CONTEXTS));
+        let ring = ring as u8;
         let cookie = if self.cookies { self.sent } else { 0 };
         let export = encode_export(ring, 0, RESOURCE, Access::READ, cookie);
         fenced(context as u32 + 1, ring, self.sent, &export)

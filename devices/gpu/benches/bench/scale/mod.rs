@@ -16,8 +16,8 @@ use crate::report::{Report, median};
 /// are so many more, too.
 const BLOCK: usize = 32;
 
-const FENCES: [usize; 4] = [100, 1_000, 10_000, 50_000];
-const WAITERS: [usize; 4] = [10, 100, 1_000, 10_000];
+pub(crate) const FENCES: [usize; 4] = [100, 1_000, 10_000, 50_000];
+pub(crate) const WAITERS: [usize; 4] = [10, 100, 1_000, 10_000];
 
 pub(crate) fn run(effort: usize) -> Vec<Report> {
     vec![time_of_fences(effort), time_of_waiters(effort), memory()]
@@ -153,6 +153,36 @@ fn memory() -> Report {
         report.row(&format!("waiter_{key}"), &label, bytes, "B");
     }
     report
+}
+
+/// What a process does whose instructions are counted.
+#[derive(Clone, Copy)]
+pub(crate) enum Walk {
+    /// Adds and completes fences, in any order.
+    Fences,
+    /// Adds and wakes waiters of contexts.
+    Waiters,
+}
+
+/// The process' part: so many times, among `count` others.
+pub(crate) fn walk(what: Walk, count: usize, moves: usize) {
+    let blocks = moves / BLOCK;
+    match what {
+        Walk::Fences => {
+            let mut pending = Pending::with(count, Order::Any, false);
+            for _ in 0..blocks {
+                pending.add(BLOCK);
+                pending.complete(BLOCK);
+            }
+        }
+        Walk::Waiters => {
+            let mut waiting = Waiting::with(count, Who::Context);
+            for _ in 0..blocks {
+                waiting.add(BLOCK);
+                waiting.wake(BLOCK);
+            }
+        }
+    }
 }
 
 /// Numbers without a pattern, the same in each run.
