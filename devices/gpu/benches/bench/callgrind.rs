@@ -1,11 +1,12 @@
 //! Instructions, counted by valgrind where the processor's own counters cannot be had: those of the
 //! daemon for each command, and those of the core for a fence or a waiter among others.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
 use stile_frontend::gpu::{HOST3D, MAPPABLE, attach, create_blob, create_context, submit};
-use stile_frontend::{Daemon, Options, Vm};
+use stile_frontend::{Daemon, Options, Plan, Vm};
 use stile_gpu::bridge::Client;
 use stile_host::{Access, VgemGpu};
 use stile_wire::gpu::types::RESP_OK_NODATA;
@@ -59,10 +60,12 @@ fn difference(few: usize, more: usize, run: impl Fn(usize) -> f64) -> f64 {
 fn of_daemon(daemon: &Path, words: &[&str], work: impl FnOnce(Vm, &Path)) -> f64 {
     let out = Out::new();
     let option = out.option();
-    let options = Options::new(daemon).with(&["--once"]).with(words);
+    // It is connected already: valgrind may take longer to start than anybody waits for a socket.
+    let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+    let options = Options::new(daemon).with(words).inheriting(theirs.into());
     let mut daemon =
         Daemon::start(options.under(&["valgrind", "--quiet", "--tool=callgrind", &option]));
-    work(daemon.connect(), daemon.folder());
+    work(Vm::start(ours, Plan::default()), daemon.folder());
     daemon.wait_for_end();
     out.total()
 }

@@ -145,10 +145,12 @@ fn time(effort: usize, gpu: &VgemGpu) -> Report {
     let mut times = COUNTS.map(|_| [Vec::new(), Vec::new()]);
     for round in 0..=effort.div_ceil(2) {
         for (count, times) in COUNTS.into_iter().zip(&mut times) {
-            let [added, completed, _] = crowd.wave(gpu, count);
-            if round > 0 {
-                times[0].push(added);
-                times[1].push(completed);
+            for _ in 0..(COUNTS[2] / count).min(10) {
+                let [added, completed, _] = crowd.wave(gpu, count);
+                if round > 0 {
+                    times[0].push(added);
+                    times[1].push(completed);
+                }
             }
         }
     }

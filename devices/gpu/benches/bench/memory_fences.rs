@@ -60,6 +60,7 @@ impl Rig {
             vm.expect(&command, RESP_OK_NODATA);
         }
         let client = Client::connect(&daemon.folder().join("bridge.sock")).expect("the bridge");
+        assert!(client.by_id(u32::MAX).is_err(), "a blob of that id");
         (Self { daemon, client }, vm)
     }
 
@@ -116,9 +117,10 @@ fn latency(effort: usize, report: &mut Report) {
     let mut ratios: [Vec<f64>; 2] = Default::default();
     let mut value = 0;
     for round in 0..=2 * effort {
-        let mut blocks = [echo.block(BLOCK), Vec::new(), Vec::new()];
+        let mut blocks: [Vec<f64>; 3] = Default::default();
         for _ in 0..BLOCK {
             value += 1;
+            blocks[0].extend(echo.block(1));
             blocks[1].push(host_to_guest(&to_guest.client, &mut sleeper, value));
             to_host
                 .client
