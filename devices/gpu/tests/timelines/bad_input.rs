@@ -1,6 +1,9 @@
 //! What makes no sense, for each operation; and devices without timelines.
 
+use std::path::Path;
+
 use stile_frontend::gpu::{create_context, submit};
+use stile_frontend::{Daemon, Options};
 use stile_host::VgemNode;
 use stile_wire::gpu::types::*;
 use stile_wire::sync::{Capset, Direction, Op, OpCode, TimelineFlags};
@@ -190,21 +193,29 @@ fn the_host_keeps_at_most_256_watches_of_a_timeline() {
 
 #[test]
 fn without_a_node_there_are_no_timelines() {
+    let mut rig = Rig::new(&["--syncobj-node=none"]);
+    let capset = stile_frontend::gpu::capset(30, 1);
+    let capset: Capset = rig.vm.expect(&capset, RESP_OK_CAPSET).body();
+    let operations = capset.operations.get();
+    assert_eq!(operations & OpCode::TlCreate.bit(), 0);
+    assert_ne!(operations & OpCode::Events.bit(), 0);
+    for op in one_of_each() {
+        assert_eq!(rig.errnos(&op.encode(0, 1)), [ENOSYS], "{op:?}");
+    }
+    let uuid = [1; 16];
+    let adopt = Op::TlAdopt { timeline: 1, uuid };
+    assert_eq!(rig.errnos(&adopt.encode(0, 1)), [ENOSYS]);
+}
+
+#[test]
+fn a_node_that_is_named_and_has_no_timelines_ends_the_daemon() {
     let vgem = VgemNode::find().unwrap();
-    let vgem = format!("--syncobj-node={}", vgem.path().display());
-    for node in ["--syncobj-node=none", &vgem, "--syncobj-node=/nowhere"] {
-        let mut rig = Rig::new(&[node]);
-        let capset = stile_frontend::gpu::capset(30, 1);
-        let capset: Capset = rig.vm.expect(&capset, RESP_OK_CAPSET).body();
-        let operations = capset.operations.get();
-        assert_eq!(operations & OpCode::TlCreate.bit(), 0, "{node}");
-        assert_ne!(operations & OpCode::Events.bit(), 0, "{node}");
-        for op in one_of_each() {
-            assert_eq!(rig.errnos(&op.encode(0, 1)), [ENOSYS], "{op:?}");
-        }
-        let uuid = [1; 16];
-        let adopt = Op::TlAdopt { timeline: 1, uuid };
-        assert_eq!(rig.errnos(&adopt.encode(0, 1)), [ENOSYS]);
+    for node in [vgem.path(), Path::new("/nowhere")] {
+        let argument = format!("--syncobj-node={}", node.display());
+        let options = Options::new(env!("CARGO_BIN_EXE_stile-gpu")).with(&[&argument]);
+        let mut daemon = Daemon::spawn(options, None);
+        assert!(!daemon.wait_for_end().success(), "{argument}");
+        daemon.wait_for_line(&format!("Timelines cannot be on {}", node.display()));
     }
 }
 
