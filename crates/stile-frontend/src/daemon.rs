@@ -237,6 +237,25 @@ impl Daemon {
         open_fds(self.pid())
     }
 
+    /// The same, once it sleeps: some descriptors are closed after the answer that they stood for.
+    ///
+    /// # Panics
+    /// After [`HANG`].
+    #[track_caller]
+    pub fn quiet_fds(&self) -> Vec<String> {
+        let begin = Instant::now();
+        let mut seen = None;
+        loop {
+            let now = Some((self.sleeps(), self.busy_ns()));
+            if now == seen {
+                return self.open_fds();
+            }
+            assert!(begin.elapsed() < HANG, "the daemon is not asleep");
+            seen = now;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// How often its threads have gone to sleep so far.
     fn sleeps(&self) -> u64 {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("/proc");

@@ -55,7 +55,7 @@ fn a_buffer_that_comes_too_late_is_closed() {
             create_blob(2, HOST3D, 0, 4096, &[]),
             create_blob(2, GUEST, 0, 4096, &[page]),
         ];
-        let before = rig.daemon.open_fds();
+        let before = rig.daemon.quiet_fds();
         for (late, command) in (1..).zip(&commands) {
             let frozen = rig.daemon.freeze("allocator");
             rig.vm.expect(command, RESP_ERR_OUT_OF_MEMORY);
@@ -63,12 +63,12 @@ fn a_buffer_that_comes_too_late_is_closed() {
             drop(frozen);
             rig.daemon
                 .wait_for_line(&format!("nobody waited for any more times={late}"));
-            assert_eq!(rig.daemon.open_fds(), before, "{allocator}");
+            assert_eq!(rig.daemon.quiet_fds(), before, "{allocator}");
             assert!(rig.bridge.by_id(2).is_err());
         }
         for command in &commands {
             rig.vm.expect(command, RESP_OK_NODATA);
-            assert_eq!(rig.daemon.open_fds().len(), before.len() + 1);
+            assert_eq!(rig.daemon.quiet_fds().len(), before.len() + 1);
             rig.vm.expect(&unref(2), RESP_OK_NODATA);
         }
     }
@@ -77,7 +77,7 @@ fn a_buffer_that_comes_too_late_is_closed() {
 #[test]
 fn a_guest_that_begins_anew_while_a_buffer_is_made_does_not_get_it() {
     let mut rig = Rig::new(&[]);
-    let before = rig.daemon.open_fds();
+    let before = rig.daemon.quiet_fds();
     let frozen = rig.daemon.freeze("allocator");
     rig.vm.send(&create_blob(2, HOST3D, 0, 1 << 20, &[]));
     rig.vm.frontend.get_features().unwrap();
@@ -86,7 +86,7 @@ fn a_guest_that_begins_anew_while_a_buffer_is_made_does_not_get_it() {
     rig.furnish();
     assert!(rig.bridge.by_id(2).is_err());
     rig.vm.expect(&unref(2), RESP_ERR_INVALID_RESOURCE_ID);
-    assert_eq!(rig.daemon.open_fds(), before);
+    assert_eq!(rig.daemon.quiet_fds(), before);
 }
 
 #[test]

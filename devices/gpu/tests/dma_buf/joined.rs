@@ -118,11 +118,11 @@ fn many_fences_are_joined_and_nothing_is_left_open() {
         .collect();
     let tickets: Vec<_> = (0..9).map(|_| rig.submit(3, &exports)).collect();
     rig.assert_pending(tickets[0]);
-    let before = rig.daemon.open_fds().len();
+    let before = rig.daemon.quiet_fds().len();
     rig.run(&from_ring(3, 10));
-    assert_eq!(rig.daemon.open_fds().len(), before + 1);
+    assert_eq!(rig.daemon.quiet_fds().len(), before + 1);
     rig.run(&[import(2, 10), encode_drop(0, 53, 10).to_vec()].concat());
-    assert_eq!(rig.daemon.open_fds().len(), before);
+    assert_eq!(rig.daemon.quiet_fds().len(), before);
     for fence in fences {
         assert!(!other.poll(Access::READ).unwrap());
         fence.signal().unwrap();

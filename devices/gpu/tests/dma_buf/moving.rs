@@ -235,7 +235,7 @@ fn a_front_end_that_refuses_or_hangs_is_told_of_and_nobody_else_waits() {
 fn whatever_ends_a_move_answers_it_and_leaves_nothing() {
     // The guest destroys the blob.
     let (mut rig, _old) = mapped();
-    let before = rig.daemon.open_fds();
+    let before = rig.daemon.quiet_fds();
     let new = other_buffer("udmabuf", BYTES);
     replace(&rig.bridge, 1, 1, &new);
     unmap_request(&rig, 0x10000);
@@ -252,7 +252,7 @@ fn whatever_ends_a_move_answers_it_and_leaves_nothing() {
     map_request(&rig, 0);
     rig.vm.reply(Acknowledge::Accept);
     rig.vm.wait(ticket);
-    assert_eq!(rig.daemon.open_fds(), before);
+    assert_eq!(rig.daemon.quiet_fds(), before);
     replace(&rig.bridge, 2, 1, &new);
     unmap_request(&rig, 0);
     rig.vm.reboot();
@@ -331,7 +331,7 @@ fn a_buffer_moves_as_often_as_it_must_and_leaves_nothing() {
     rig.blob_of(1, BYTES);
     rig.vm.expect(&map_blob(1, 0), RESP_OK_MAP_INFO);
     rig.vm.expect(&submit(1, &[]), RESP_OK_NODATA);
-    let before = rig.daemon.open_fds();
+    let before = rig.daemon.quiet_fds();
     for round in 0..50 {
         let kind = ["udmabuf", "heap:system", "vgem"][round % 3];
         let new = other_buffer(kind, BYTES);
@@ -347,5 +347,5 @@ fn a_buffer_moves_as_often_as_it_must_and_leaves_nothing() {
         assert_eq!(u64::from_le(word), round as u64 + 1);
     }
     rig.vm.expect(&submit(1, &[]), RESP_OK_NODATA);
-    assert_eq!(rig.daemon.open_fds(), before);
+    assert_eq!(rig.daemon.quiet_fds(), before);
 }
