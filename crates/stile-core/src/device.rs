@@ -9,6 +9,7 @@ use alloc::collections::BTreeMap;
 use core::fmt;
 
 use stile_wire::gpu::{Request, Response, ResponseError};
+use stile_wire::sync::OpCode;
 
 use crate::allocation::Allocations;
 use crate::answer::{Answer, Asker, Chain, HeldAnswer};
@@ -22,7 +23,6 @@ use crate::job::{DueJob, Errand, Job, Promise};
 use crate::limits::Limits;
 use crate::list::List;
 use crate::memory_fence::Waiter;
-use crate::operation::supported;
 use crate::region::Region;
 use crate::request::Requests;
 use crate::slab::{Key, Slab};
@@ -86,7 +86,7 @@ impl<H: Host> Device<H> {
         let global = fences.open();
         Self {
             limits,
-            offered: offered & supported(),
+            offered: offered & OpCode::mask(),
             contexts: BTreeMap::new(),
             blobs: BTreeMap::new(),
             uuids: BTreeMap::new(),

@@ -21,40 +21,6 @@ use crate::slab::{Key, Slab};
 use crate::status::{Ending, Place, Status, Subject};
 use crate::wait::{Kind, OfFence, Wait};
 
-/// The operations that a device knows; what the host cannot do is not offered.
-pub(crate) fn supported() -> u64 {
-    [
-        OpCode::Export,
-        OpCode::Import,
-        OpCode::Merge,
-        OpCode::Wait,
-        OpCode::Drop,
-        OpCode::Status,
-        OpCode::Poll,
-        OpCode::Deadline,
-        OpCode::Clock,
-        OpCode::CpuBegin,
-        OpCode::CpuEnd,
-        OpCode::Snapshot,
-        OpCode::FromRing,
-        OpCode::Events,
-        OpCode::EventWait,
-        OpCode::Cancel,
-        OpCode::TlCreate,
-        OpCode::TlDestroy,
-        OpCode::TlSignal,
-        OpCode::TlReset,
-        OpCode::TlTransfer,
-        OpCode::TlWatch,
-        OpCode::TlShare,
-        OpCode::TlAdopt,
-        OpCode::MemWait,
-        OpCode::MemSignal,
-    ]
-    .into_iter()
-    .fold(0, |mask, op| mask | op.bit())
-}
-
 /// What a submission has started so far.
 struct Started {
     waits: List<OfFence>,
