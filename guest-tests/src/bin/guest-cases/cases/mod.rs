@@ -6,9 +6,11 @@ mod chain;
 mod command;
 mod contexts;
 mod cycle;
+mod events;
 mod export;
 mod import;
 mod mapping;
+mod memory;
 mod memory_fence;
 mod merge;
 mod moving;
@@ -17,6 +19,7 @@ mod own_dma_buf;
 mod quota;
 mod readers;
 mod syncobj;
+mod timelines;
 mod wait_before_signal;
 mod window_system;
 mod writers;
@@ -38,6 +41,9 @@ pub(crate) const ALL: &[&[Case]] = &[
     wait_before_signal::CASES,
     memory_fence::CASES,
     cycle::CASES,
+    timelines::CASES,
+    events::CASES,
+    memory::CASES,
     mapping::CASES,
     moving::CASES,
     bridge::CASES,
