@@ -134,7 +134,7 @@ impl Prober {
     }
 
     /// One operation, one record with this errno.
-    fn refused(&mut self, errno: u32, submission: Submission<'_>) -> Result {
+    pub(super) fn refused(&mut self, errno: u32, submission: Submission<'_>) -> Result {
         let payload = submission.payload().to_vec();
         assert_eq!(self.errnos(submission)?, [errno], "{payload:02x?}");
         Ok(())

@@ -5,7 +5,9 @@ mod bridge;
 mod chain;
 mod command;
 mod contexts;
+mod cpu;
 mod cycle;
+mod deadlines;
 mod events;
 mod export;
 mod import;
@@ -16,6 +18,7 @@ mod merge;
 mod moving;
 mod order;
 mod own_dma_buf;
+mod polls;
 mod quota;
 mod readers;
 mod syncobj;
@@ -41,6 +44,9 @@ pub(crate) const ALL: &[&[Case]] = &[
     wait_before_signal::CASES,
     memory_fence::CASES,
     cycle::CASES,
+    polls::CASES,
+    deadlines::CASES,
+    cpu::CASES,
     timelines::CASES,
     events::CASES,
     memory::CASES,
