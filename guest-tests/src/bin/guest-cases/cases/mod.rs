@@ -11,10 +11,12 @@ mod deadlines;
 mod events;
 mod export;
 mod import;
+mod joined;
 mod mapping;
 mod memory;
 mod memory_fence;
 mod merge;
+mod mirror;
 mod moving;
 mod order;
 mod own_dma_buf;
@@ -50,6 +52,8 @@ pub(crate) const ALL: &[&[Case]] = &[
     timelines::CASES,
     events::CASES,
     memory::CASES,
+    joined::CASES,
+    mirror::CASES,
     mapping::CASES,
     moving::CASES,
     bridge::CASES,
