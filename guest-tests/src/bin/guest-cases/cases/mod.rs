@@ -1,6 +1,7 @@
 //! The cases, a file for each subject.
 
 mod bad_input;
+mod bad_operations;
 mod bridge;
 mod chain;
 mod command;
@@ -23,6 +24,7 @@ mod own_dma_buf;
 mod polls;
 mod quota;
 mod readers;
+mod scripts;
 mod syncobj;
 mod timelines;
 mod wait_before_signal;
@@ -59,6 +61,8 @@ pub(crate) const ALL: &[&[Case]] = &[
     bridge::CASES,
     contexts::CASES,
     bad_input::CASES,
+    bad_operations::CASES,
     quota::CASES,
     command::CASES,
+    scripts::CASES,
 ];
