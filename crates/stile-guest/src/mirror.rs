@@ -112,6 +112,11 @@ impl Mirror {
         })?;
         // A fence that the device refuses signals at once, as if there were nothing to wait for.
         session.settle()?;
+        if !(writers.fence.signalled()? && everybody.fence.signalled()?) {
+            // What there is nothing to wait for is answered when the device has looked, and that may
+            // be behind the answer of the first round, but not of a second.
+            session.settle()?;
+        }
         Ok(Pulled {
             writers: if_waiting(session, writers)?,
             everybody: if_waiting(session, everybody)?,

@@ -205,6 +205,8 @@ pub enum Call {
         /// How long, in milliseconds.
         ms: u64,
     },
+    /// `bool`: whether the host's kernel takes deadlines of sync_files.
+    TakesDeadlines,
     /// `usize`: how many threads the daemon has.
     Threads,
     /// `bool`: whether the host could begin such a use now (poll(2) on the dma-buf).

@@ -133,6 +133,14 @@ impl Gpu {
         }
     }
 
+    /// Whether the host's kernel takes deadlines of sync_files.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn takes_deadlines(&self) -> Result<bool, ControlError> {
+        self.call(&Call::TakesDeadlines)
+    }
+
     /// Now, in nanoseconds of the host's `CLOCK_MONOTONIC`.
     ///
     /// # Errors

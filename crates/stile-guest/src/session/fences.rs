@@ -131,7 +131,15 @@ impl Session {
     /// # Errors
     /// Those of [`crate::Context::submit`].
     pub fn wait(&mut self, cookie: Cookie) -> Result<Pending> {
-        let (ring, tag) = (self.waiting_ring(cookie.get()), self.tag());
+        self.wait_on(cookie, self.waiting_ring(cookie.get()))
+    }
+
+    /// WAIT, on a ring of one's choice: its fence comes after those that are there already.
+    ///
+    /// # Errors
+    /// As [`Session::wait`].
+    pub fn wait_on(&mut self, cookie: Cookie, ring: u8) -> Result<Pending> {
+        let tag = self.tag();
         let submission = Submission::on_ring(ring).wait(cookie, tag);
         self.start(submission, (OpCode::Wait, ring, tag), Some(cookie))
     }

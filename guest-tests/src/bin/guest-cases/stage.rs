@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use guest_tests::gpu::{Clock, Fence, Gpu, Times, Use};
 use stile_guest::{
-    Access, Blob, BlobOptions, Cookie, Event, EventOptions, OpCode, Pending, Record, RenderNode,
-    Session, SessionOptions, StatusOptions, Submission, SyncFile,
+    Access, Blob, BlobOptions, Cookie, Errno, Event, EventOptions, FenceOptions, OpCode, Pending,
+    Record, RenderNode, Session, SessionOptions, StatusOptions, Submission, SyncFile,
 };
 
 /// How a step of a case ends.
@@ -66,7 +66,7 @@ impl Guest {
         Self::open(gpu, &options)
     }
 
-    fn open(gpu: &Gpu, options: &SessionOptions) -> Result<Self> {
+    pub(crate) fn open(gpu: &Gpu, options: &SessionOptions) -> Result<Self> {
         Ok(Self {
             clock: Clock::compare(gpu)?,
             session: Session::open(RenderNode::find()?, options)?,
@@ -87,9 +87,18 @@ impl Guest {
 
     /// A GPU of the host begins to work for this guest.
     pub(crate) fn work<'a>(&mut self, gpu: &'a Gpu) -> Result<Work<'a>> {
+        self.work_with(gpu, FenceOptions::default())
+    }
+
+    /// The same on a ring of the case's choice: what else is on the ring has to wait for it.
+    pub(crate) fn work_on<'a>(&mut self, gpu: &'a Gpu, ring: u8) -> Result<Work<'a>> {
+        self.work_with(gpu, on_ring(ring))
+    }
+
+    fn work_with<'a>(&mut self, gpu: &'a Gpu, options: FenceOptions<'_>) -> Result<Work<'a>> {
         let target = self.buffer()?;
         let fence = gpu.take(target.resource_id())?.begin(Use::Write)?;
-        let pending = self.session.export(&target, Access::READ)?;
+        let pending = self.session.export_with(&target, Access::READ, options)?;
         self.pending(&pending)?;
         Ok(Work {
             fence,
@@ -188,6 +197,29 @@ impl Guest {
         let submitted = self.session.submit(&submission.out_fence())?;
         Ok(submitted.fence.ok_or("the kernel gave no fence")?)
     }
+}
+
+/// A fence on this ring.
+pub(crate) fn on_ring(ring: u8) -> FenceOptions<'static> {
+    FenceOptions {
+        ring: Some(ring),
+        ..FenceOptions::default()
+    }
+}
+
+/// The device refused an operation, with this errno.
+pub(crate) fn refused<T: std::fmt::Debug>(result: stile_guest::Result<T>, errno: Errno) {
+    let found = result.as_ref().err().and_then(stile_guest::Error::errno);
+    assert_eq!(found, Some(errno), "{result:?}");
+}
+
+/// The event is of what the host did then: the device has not told it before.
+pub(crate) fn not_told_before(event: &Event, host: &Times) {
+    assert!(event.happened(), "{event:?}");
+    assert!(
+        event.time_ns >= host.before_ns,
+        "{event:?} is before {host:?}"
+    );
 }
 
 /// The name that an EXPORT has given to the host's fences.

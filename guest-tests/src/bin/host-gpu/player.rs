@@ -162,6 +162,7 @@ impl Player {
                 let timeout = Duration::from_millis(*ms);
                 answer(self.await_memory(waiter, *buffer, (*offset, *value), timeout)?)
             }
+            Call::TakesDeadlines => answer(self.gpu.fence()?.sync_file().takes_deadlines()?),
             Call::Threads => answer(descriptors::threads(self.scene.lock().daemon)?),
             Call::Idle { buffer, r#use } => answer(self.buffer(*buffer)?.poll(access(*r#use))?),
             Call::Exported { buffer, r#use } => {

@@ -44,14 +44,14 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// A running `stile`, and the words with it.
-struct Stile {
+pub(super) struct Stile {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
 impl Stile {
-    fn start(words: &[&str]) -> Result<Self> {
+    pub(super) fn start(words: &[&str]) -> Result<Self> {
         let mut child = Command::new("stile")
             .arg("--json")
             .args(words)
@@ -67,14 +67,14 @@ impl Stile {
         })
     }
 
-    fn say(&mut self, line: &str) -> Result {
+    pub(super) fn say(&mut self, line: &str) -> Result {
         let input = self.input.as_mut().ok_or("its input is closed")?;
         writeln!(input, "{line}")?;
         Ok(input.flush()?)
     }
 
     /// The next event, which has to be of this kind and about this.
-    fn hear(&mut self, event: &str, name: &str) -> Result<Value> {
+    pub(super) fn hear(&mut self, event: &str, name: &str) -> Result<Value> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
         let value: Value =
@@ -88,13 +88,13 @@ impl Stile {
     }
 
     /// The next event is a new buffer. Gives its resource id.
-    fn hears_of_buffer(&mut self, name: &str) -> Result<u32> {
+    pub(super) fn hears_of_buffer(&mut self, name: &str) -> Result<u32> {
         let resource = self.hear("buffer", name)?["resource"].as_u64();
         Ok(resource.ok_or("it has no resource id")?.try_into()?)
     }
 
     /// The next event is a fence that has signalled, without an error, at the host's time.
-    fn hears_of_signal(&mut self, name: &str, host: &guest_tests::gpu::Times) -> Result {
+    pub(super) fn hears_of_signal(&mut self, name: &str, host: &guest_tests::gpu::Times) -> Result {
         let event = self.hear("signalled", name)?;
         assert_eq!(event["errno"], 0, "{event}");
         let at = event["signalled_ns"].as_u64().ok_or("it has no time")?;
@@ -103,7 +103,7 @@ impl Stile {
     }
 
     /// It ends by itself.
-    fn ends(mut self, code: i32) -> Result {
+    pub(super) fn ends(mut self, code: i32) -> Result {
         drop(self.input.take());
         let mut rest = String::new();
         std::io::Read::read_to_string(&mut self.output, &mut rest)?;

@@ -89,7 +89,8 @@ fn readers_behind_a_writer() -> Outcome {
     Ok(())
 }
 
-fn contents(memory: &Mapping, seed: u64) -> Result<Option<String>> {
+/// Where the guest sees another pattern.
+pub(super) fn contents(memory: &Mapping, seed: u64) -> Result<Option<String>> {
     let mut found = vec![0; memory.len()];
     memory.read(0, &mut found)?;
     Ok(pattern::difference(seed, &found))
