@@ -88,6 +88,26 @@ fn a_place_that_does_not_fit_is_einval_and_the_old_ring_stays() {
 }
 
 #[test]
+fn to_end_a_ring_that_is_not_there_is_well_and_leaves_a_record() {
+    let mut bench = bench();
+    bench.unfenced(&[events(3, 0, 1, u64::MAX)]);
+    assert_eq!(last(&bench), (3, 0));
+    bench.unfenced(&[events(4, 1, 0, 128), events(5, 0, 1, 1), events(6, 0, 1, 1)]);
+    assert_eq!(bench.records(2, 0).errors()[2..], [(4, 0), (5, 0), (6, 0)]);
+}
+
+#[test]
+fn nobody_checks_whether_a_ring_lies_over_the_status_blob() {
+    let mut bench = bench();
+    bench.ok(&GuestCommand::submit(1, &[events(3, 2, 0, 4096)]));
+    let storage = bench.sim.storage(2);
+    let bytes = storage.bytes.borrow();
+    assert_eq!(bytes[..4], *b"STEV");
+    // The operation's own record is the status blob's second, and in the ring's `head`.
+    assert_eq!(bytes[16..24], 2_u64.to_le_bytes());
+}
+
+#[test]
 fn event_wait_without_a_ring_is_enxio_and_beyond_its_head_einval() {
     let mut bench = bench();
     let chain = bench.fenced(0, 1, &[event_wait(1, 0)]);

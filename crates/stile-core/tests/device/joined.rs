@@ -364,3 +364,31 @@ fn a_submission_looks_at_no_more_than_it_may() {
     assert_eq!(errors(&bench).last(), Some(&(5, 122)));
     assert_eq!(bench.device.counters().over_quota, 2);
 }
+
+#[test]
+fn a_snapshot_looks_at_used_rings_pending_fences_and_open_waits() {
+    let mut bench = limited(Limits {
+        looks: 6,
+        ..Limits::default()
+    });
+    let events = Op::Events {
+        resource_id: 3,
+        offset: 0,
+        size: 128,
+    };
+    bench.unfenced(&[events.encode(0, 1).to_vec()]);
+    // Two rings, on one of which nothing is pending; a fence there and its EVENT_WAIT.
+    bench.fenced(5, 1, &[]);
+    let listen = Op::EventWait { seen: 0 }.encode(6, 2).to_vec();
+    bench.fenced(6, 1, &[listen]);
+    // A fence of the device's own timeline, and its wait.
+    bench.writer(2);
+    let command = GuestCommand::submit(1, &[export(0, 2)]);
+    bench.send(&command, Fenced::Global(1));
+    bench.unfenced(&[snapshot(3, 1, 50)]);
+    assert_eq!(errors(&bench).last(), Some(&(3, 0)));
+    // One more ring is one look too many.
+    bench.fenced(7, 1, &[]);
+    bench.unfenced(&[snapshot(4, 1, 51)]);
+    assert_eq!(errors(&bench).last(), Some(&(4, 122)));
+}

@@ -239,12 +239,14 @@ fn who_has_waited_too_long_is_told_so() {
     let timed = Op::MemWait {
         resource_id: 1,
         offset: 0,
-        value: 1,
+        value: 2,
         event: 4,
         timeout_ns: 5 * MS,
     };
-    bench.unfenced(&[operation(1, timed), wait_for(2, (1, 0), 1, 5)]);
-    let host = host_wait(&mut bench, 0, 1);
+    // What the counter holds is not told with an errno.
+    host_signal(&mut bench, 0, 1);
+    bench.unfenced(&[operation(1, timed), wait_for(2, (1, 0), 2, 5)]);
+    let host = host_wait(&mut bench, 0, 2);
     bench.pass_ms(4);
     assert_eq!(seen(&bench), []);
     bench.pass_ms(1);
@@ -255,7 +257,7 @@ fn who_has_waited_too_long_is_told_so() {
     assert_eq!(seen(&bench), [(4, 0, 110), (5, 0, 110)]);
     assert_eq!(bench.told(host), Some(Err(errno::ETIMEDOUT)));
     assert_eq!(bench.device.next_deadline_ns(), None);
-    host_signal(&mut bench, 0, 1);
+    host_signal(&mut bench, 0, 2);
     assert_eq!(seen(&bench).len(), 2, "nobody waits any more");
 }
 

@@ -23,7 +23,8 @@ fn a_full_ring_keeps_events_back_in_order_until_there_is_room() {
     let ring = bench.ring(2, 0);
     assert_eq!(ring.numbers(), [(1, 0), (2, 0), (3, 0)]);
     assert_eq!(ring.header.overflow.get(), 5);
-    // Cancelled before it is written.
+    // Its number is taken until it is written, or cancelled before.
+    assert_eq!(run(&mut bench, watch(5, 9, 5, SIGNALLED)), 17);
     ok(&mut bench, Op::Cancel { event: 5 });
     assert_eq!(bench.ring(2, 0).header.overflow.get(), 4);
     assert_eq!(run(&mut bench, Op::Cancel { event: 3 }), 2, "written");

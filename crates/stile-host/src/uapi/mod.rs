@@ -5,6 +5,12 @@
 
 mod dma_buf;
 mod drm;
+#[cfg(test)]
+mod spec;
+#[cfg(test)]
+#[allow(dead_code, reason = "shared with the wire's tests")]
+#[path = "../../../stile-wire/tests/spec_table/mod.rs"]
+mod spec_table;
 mod sync_file;
 mod syncobj;
 mod udmabuf;

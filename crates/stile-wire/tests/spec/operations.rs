@@ -438,6 +438,43 @@ fn operations_are_as_specified() {
 }
 
 #[test]
+fn the_record_of_a_refused_operation_keeps_its_names() {
+    let mut refused = 0;
+    for (name, _) in OPERATIONS {
+        let (_, cookie, resource_id) = operation(name, Access::READ);
+        for field in fields(name) {
+            let checked = ["access", "flags", "direction", "until", "reserved"];
+            if !checked.contains(&field.name.as_str()) {
+                continue;
+            }
+            let mut bytes = specified(name, Access::READ);
+            bytes[field.offset..field.offset + field.size].fill(0xff);
+            let step = decoded(&bytes);
+            assert!(step.op.is_err(), "`{}` of {name}", field.name);
+            assert_eq!((step.cookie, step.resource_id), (cookie, resource_id));
+            refused += 1;
+        }
+    }
+    assert!(refused > 12, "{refused} fields");
+}
+
+#[test]
+fn the_operations_without_a_number_are_those_that_the_record_names() {
+    let cookie = meaning("status record", "cookie");
+    let (_, rest) = cookie.split_once("0 for none (").unwrap();
+    let (named, _) = rest.split_once(')').unwrap();
+    let ours = OPERATIONS.map(|(name, _)| name).into_iter();
+    let ours: Vec<_> = ours
+        .filter(|name| operation(name, Access::READ).1 == 0)
+        .collect();
+    assert_eq!(named.split(", ").collect::<Vec<_>>(), ours);
+    assert!(cookie.contains("TL_WATCH, MEM_WAIT, CANCEL: the event"));
+    for name in ["TL_WATCH", "MEM_WAIT", "CANCEL"] {
+        assert_eq!(operation(name, Access::READ).1, EVENT, "{name}");
+    }
+}
+
+#[test]
 fn the_short_ways_to_encode_give_the_same() {
     let access = Access::WRITE;
     let long = |field: &str| value_of(field, access).unwrap();
