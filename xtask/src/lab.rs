@@ -1,6 +1,7 @@
 //! `cargo xtask lab …`: the lab by hand.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -43,6 +44,10 @@ pub(crate) enum Command {
         /// Leave the daemon and its device out
         #[arg(long)]
         without_gpu: bool,
+        /// A file of your own for the guest, where it is a program in /payload. Guests have no
+        /// libraries: link it statically. May be given more than once
+        #[arg(long, value_name = "FILE")]
+        with: Vec<PathBuf>,
     },
     /// Only the guest tests, with one guest kernel: for work on them
     Test {
@@ -111,8 +116,12 @@ pub(crate) fn run(
             kernel,
             guest_kernel,
             without_gpu,
+            with,
         } => {
-            let (lab, programs) = with_lab(workspace, progress)?;
+            let (lab, mut programs) = with_lab(workspace, progress)?;
+            for file in &with {
+                programs.take_along(file)?;
+            }
             let host = Host::choose(workspace, &lab, &programs, progress)?;
             let host = host.with_kernel(kernel).unwrap_or(host);
             progress.say("booting a guest; `exit` leaves it, Ctrl-A X ends it at once");

@@ -2,7 +2,7 @@
 //! programs, because a guest has no libraries.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -31,7 +31,7 @@ pub(crate) struct Programs {
     /// The directory with the host side's programs.
     pub(crate) host: PathBuf,
     /// The guests' programs: name and file.
-    guest: Vec<(&'static str, PathBuf)>,
+    guest: Vec<(String, PathBuf)>,
     /// The program that runs IGT's, static, too.
     pub(crate) igt_runner: PathBuf,
 }
@@ -76,7 +76,7 @@ impl Programs {
         for (package, program) in GUEST_PROGRAMS {
             if workspace.has_target(package, "bin", program) {
                 build.args(["--package", package, "--bin", program]);
-                guest.push((program, built(program)));
+                guest.push((program.to_owned(), built(program)));
             }
         }
         let (package, program) = IGT_RUNNER;
@@ -87,6 +87,17 @@ impl Programs {
             guest,
             igt_runner: built(program),
         })
+    }
+
+    /// Puts a file of a person's own into every guest, under its name.
+    pub(crate) fn take_along(&mut self, file: &Path) -> Result<()> {
+        let name = file.file_name().and_then(|name| name.to_str());
+        let name = name.with_context(|| format!("{} has no usable name", file.display()))?;
+        if self.guest.iter().any(|(taken, _)| taken == name) {
+            bail!("A guest has a program `{name}` already.");
+        }
+        self.guest.push((name.to_owned(), file.to_owned()));
+        Ok(())
     }
 
     /// The initramfs of a guest with its programs in it, written anew.
@@ -135,4 +146,24 @@ fn succeed(mut command: std::process::Command) -> Result<()> {
         bail!("`{}` failed ({status}).", shown(&command));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_ones_own_is_taken_along_under_a_name_that_is_free() {
+        let mut programs = Programs {
+            host: PathBuf::new(),
+            guest: vec![("stile".to_owned(), PathBuf::from("built/stile"))],
+            igt_runner: PathBuf::new(),
+        };
+        programs.take_along(Path::new("mine/client")).unwrap();
+        for taken in ["client", "other/client", "stile", "/", ".."] {
+            programs.take_along(Path::new(taken)).unwrap_err();
+        }
+        let own = ("client".to_owned(), PathBuf::from("mine/client"));
+        assert_eq!(programs.guest[1..], [own]);
+    }
 }

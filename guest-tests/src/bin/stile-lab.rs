@@ -115,6 +115,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
                 let daemon = Daemon::start(&lab, &DaemonOptions::default())?;
                 let host_gpu = HostGpu::start(&lab, &daemon.bridge)?;
                 guest = guest.gpu(&daemon).control(&host_gpu);
+                eprintln!("the bridge's socket is {}", daemon.bridge.display());
                 parts = Some((daemon, host_gpu));
             }
             let status = guest.run_interactive()?;
