@@ -45,6 +45,13 @@ pub enum Event {
         /// Why not.
         detail: String,
     },
+    /// A case has not ended, for a reason that is not its own, and runs again.
+    Again {
+        /// The case's name; none where the guest had not come as far as one.
+        case: String,
+        /// Why.
+        detail: String,
+    },
     /// The guest's program ended; nothing comes after this.
     Exit {
         /// The exit status as a shell sees it.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{GUEST_PROGRAM, with_logs};
+use super::{AGAIN, GUEST_PROGRAM, again, with_logs};
 use crate::event::{Event, Order};
 use crate::outcome::with_sources;
 use crate::vm::{Daemon, DaemonOptions, Error, Guest, HostGpu, Lab, RunningGuest};
@@ -15,7 +15,7 @@ const CASE: Duration = Duration::from_secs(120);
 
 /// Runs these cases in as many guests as it takes.
 pub(super) fn run(lab: &Lab, mut left: Vec<String>, without_gpu: bool, tell: &dyn Fn(&Event)) {
-    let mut life: u32 = 0;
+    let (mut life, mut lost): (u32, u32) = (0, 0);
     while !left.is_empty() {
         let before = left.len();
         let lab = match lab.life(&format!("guest-{life}")) {
@@ -28,7 +28,14 @@ pub(super) fn run(lab: &Lab, mut left: Vec<String>, without_gpu: bool, tell: &dy
             running: None,
             tell,
         }
-        .live(without_gpu);
+        .live(without_gpu, lost < AGAIN);
+        life = life.saturating_add(1);
+        if let Err(Error::Lost) = end
+            && lost < AGAIN
+        {
+            lost = lost.saturating_add(1);
+            continue;
+        }
         let why = match end {
             Ok(()) => "The guest's program ended without it.".to_owned(),
             Err(error) => with_sources(&error),
@@ -45,7 +52,6 @@ pub(super) fn run(lab: &Lab, mut left: Vec<String>, without_gpu: bool, tell: &dy
             }
             return;
         }
-        life = life.saturating_add(1);
     }
 }
 
@@ -70,8 +76,8 @@ struct Life<'a> {
 
 impl Life<'_> {
     /// Lives until the guest ends or hangs. An error that belongs to a case is told as that case's
-    /// failure.
-    fn live(mut self, without_gpu: bool) -> Result<(), Error> {
+    /// failure. Where others `may_go_on`, a guest that the emulated host has lost is nobody's.
+    fn live(mut self, without_gpu: bool, may_go_on: bool) -> Result<(), Error> {
         let mut guest = Guest::new(self.lab).program(&[GUEST_PROGRAM]);
         // Held until the guest has ended.
         let parts;
@@ -90,6 +96,10 @@ impl Life<'_> {
         let end = self.listen(&mut guest);
         guest.kill();
         drop(parts);
+        if may_go_on && matches!(end, Err(Error::Lost)) {
+            (self.tell)(&again(self.running.as_deref().unwrap_or_default()));
+            return end;
+        }
         let Some(case) = self.running.take() else {
             return end;
         };

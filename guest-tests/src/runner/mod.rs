@@ -15,6 +15,16 @@ use crate::vm::{self, Lab};
 /// The guest's program with the cases.
 const GUEST_PROGRAM: &str = "guest-cases";
 
+/// How often a case runs again whose guest the emulated host has lost (docs/adr/0006).
+const AGAIN: u32 = 3;
+
+fn again(case: &str) -> Event {
+    Event::Again {
+        case: case.to_owned(),
+        detail: vm::Error::Lost.to_string(),
+    }
+}
+
 /// What is run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Selection {
@@ -103,16 +113,26 @@ pub fn run(
             .filter(|case| across.iter().any(|name| name == case.name));
         let rounds = (0..selection.times).flat_map(|_| chosen.clone());
         for (number, case) in rounds.enumerate() {
-            counted(&Event::Start {
-                case: case.name.to_owned(),
-            });
-            let mut logs = lab.logs.clone();
-            let event = attempt(case.name.to_owned(), || {
-                let own = lab.life(&format!("lifecycle-{number}"))?;
-                logs.clone_from(&own.logs);
-                (case.run)(&own)
-            });
-            counted(&with_logs(event, &logs));
+            let name = format!("lifecycle-{number}");
+            for left in (0..=AGAIN).rev() {
+                counted(&Event::Start {
+                    case: case.name.to_owned(),
+                });
+                let (mut logs, mut lost) = (lab.logs.clone(), None);
+                let event = attempt(case.name.to_owned(), || {
+                    let own = lab.life(&name)?;
+                    logs.clone_from(&own.logs);
+                    lost = Some(own.lost());
+                    (case.run)(&own)
+                });
+                let lost = lost.is_some_and(|mark| mark.exists());
+                if left > 0 && lost && matches!(event, Event::Fail { .. }) {
+                    counted(&again(case.name));
+                    continue;
+                }
+                counted(&with_logs(event, &logs));
+                break;
+            }
         }
     });
     Ok(failed.into_inner())

@@ -48,6 +48,9 @@ pub enum Error {
         /// The end of its log.
         said: String,
     },
+    /// The emulator has taken the host's state for the guest's, which cannot go on (docs/adr/0006).
+    #[error("The emulated host has lost the guest: its page tables lie where it has no memory")]
+    Lost,
     /// The kernel refused something the harness needs for itself.
     #[error("{what} failed")]
     System {

@@ -14,6 +14,9 @@ use super::lines::{Lines, Next};
 use super::monitor;
 use crate::event::{CONTROL_PORT, RESULTS_PORT};
 
+/// A guest that says nothing for so long is looked at. Cases may take longer.
+const DOUBT: Duration = Duration::from_secs(20);
+
 /// How a guest is built. The methods change one thing each; [`Guest::start`] boots it.
 #[derive(Clone, Debug)]
 pub struct Guest {
@@ -124,6 +127,8 @@ impl Guest {
             child,
             console,
             monitor: self.monitor(),
+            memory_bytes: u64::from(self.memory).saturating_mul(1 << 20),
+            mark: self.lab.lost(),
             input,
             lines: Lines::new(output),
         })
@@ -234,6 +239,8 @@ pub struct RunningGuest {
     /// Where the guest's console goes.
     pub console: PathBuf,
     monitor: PathBuf,
+    memory_bytes: u64,
+    mark: PathBuf,
     input: ChildStdin,
     lines: Lines<ChildStdout>,
 }
@@ -252,13 +259,30 @@ impl RunningGuest {
     /// Waits for the next line from the guest's results port; `None` once the VMM has ended.
     ///
     /// # Errors
-    /// [`Error::Hung`] when nothing comes within `bound`.
+    /// [`Error::Hung`] when nothing comes within `bound`, [`Error::Lost`] where the emulator is why.
     pub fn next_line(&mut self, bound: Duration) -> Result<Option<String>, Error> {
-        match self.lines.next(bound)? {
+        let first = bound.min(DOUBT);
+        let mut next = self.lines.next(first)?;
+        if next == Next::Nothing {
+            if self.is_lost() {
+                return Err(Error::Lost);
+            }
+            next = self.lines.next(bound.saturating_sub(first))?;
+        }
+        match next {
             Next::Line(line) => Ok(Some(line)),
             Next::End => Ok(None),
             Next::Nothing => Err(self.hung("the guest's next word", bound)),
         }
+    }
+
+    /// Whether the emulated host has lost it. Whoever looks at its lab afterwards finds that out.
+    fn is_lost(&self) -> bool {
+        let lost = monitor::is_lost(&self.monitor, self.memory_bytes);
+        if lost && let Err(error) = std::fs::write(&self.mark, "") {
+            eprintln!("{} could not be written: {error}", self.mark.display());
+        }
+        lost
     }
 
     fn hung(&self, before: &str, bound: Duration) -> Error {
@@ -281,5 +305,12 @@ impl RunningGuest {
     /// Ends the VMM at once, as a crash would.
     pub fn kill(&mut self) {
         self.child.kill();
+    }
+}
+
+impl Drop for RunningGuest {
+    fn drop(&mut self) {
+        // A case may have found out by another way that nothing comes from it any more.
+        self.is_lost();
     }
 }

@@ -74,6 +74,12 @@ impl Lab {
         })
     }
 
+    /// Is there once a guest of this life was lost by the emulated host (docs/adr/0006).
+    #[must_use]
+    pub fn lost(&self) -> PathBuf {
+        self.sockets.join("lost")
+    }
+
     /// One of the project's programs.
     #[must_use]
     pub fn program(&self, name: &str) -> Command {

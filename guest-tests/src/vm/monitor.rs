@@ -5,24 +5,51 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// Processors, the interrupt controllers, and the rings as QEMU sees them.
+/// Processors, the interrupt controllers, and the devices as QEMU sees them.
 const QUESTIONS: &str = "info status\ninfo registers -a\ninfo pic\ninfo lapic\ninfo virtio\n";
+/// The last question. No guest has a UUID.
+const LAST: &str = "info uuid\n";
+const LAST_ANSWER: &[u8] = b"00000000-0000-0000-0000-000000000000";
 /// QEMU answers at once, or hangs itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What QEMU says, or why it says nothing.
 pub(super) fn ask(socket: &Path) -> String {
+    asked(socket, QUESTIONS).unwrap_or_else(|error| format!("QEMU's monitor says: {error}"))
+}
+
+/// Whether the emulated host has lost the guest (docs/adr/0006): its processor's page tables lie
+/// where it has no memory.
+pub(super) fn is_lost(socket: &Path, memory_bytes: u64) -> bool {
+    let said = asked(socket, "info registers\n");
+    said.is_ok_and(|said| page_tables(&said).is_some_and(|at| at >= memory_bytes))
+}
+
+/// Where the page tables of the first processor lie.
+fn page_tables(said: &str) -> Option<u64> {
+    const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+    let (_, value) = said.split_once("CR3=")?;
+    let digits = value.split_whitespace().next()?;
+    Some(u64::from_str_radix(digits, 16).ok()? & ADDRESS)
+}
+
+fn asked(socket: &Path, questions: &str) -> std::io::Result<String> {
+    let mut monitor = UnixStream::connect(socket)?;
+    monitor.set_read_timeout(Some(PATIENCE))?;
+    monitor.write_all(questions.as_bytes())?;
+    monitor.write_all(LAST.as_bytes())?;
     let mut said = Vec::new();
-    let asked = UnixStream::connect(socket).and_then(|mut monitor| {
-        monitor.set_read_timeout(Some(PATIENCE))?;
-        monitor.write_all(QUESTIONS.as_bytes())?;
-        // The monitor stays open: the time is what ends it.
-        monitor.read_to_end(&mut said)
-    });
-    match asked {
-        Err(error) if said.is_empty() => format!("QEMU's monitor says nothing: {error}"),
-        _ => without_noise(&String::from_utf8_lossy(&said)),
+    let mut piece = [0; 4096];
+    while !said
+        .windows(LAST_ANSWER.len())
+        .any(|end| end == LAST_ANSWER)
+    {
+        match monitor.read(&mut piece)? {
+            0 => break,
+            count => said.extend(piece.iter().take(count)),
+        }
     }
+    Ok(without_noise(&String::from_utf8_lossy(&said)))
 }
 
 /// Without the monitor's echo, which is drawn letter by letter, and the registers that nobody needs
@@ -45,5 +72,15 @@ mod tests {
     fn what_the_monitor_says_is_left_without_its_echo() {
         let said = "(qemu) i\u{1b}[K\u{1b}[Dinfo\r\nVM status: running\r\n\r\nYMM00=0 0\r\n";
         assert_eq!(without_noise(said), "VM status: running\n");
+    }
+
+    /// As they were seen, of a guest with 512 MiB: one that sleeps, and one that was lost.
+    #[test]
+    fn a_guest_is_lost_when_its_page_tables_lie_outside_of_its_memory() {
+        let sleeps = "CR0=80050033 CR2=00007fd5c1ba5e60 CR3=0000000006715000 CR4=00750ef0";
+        let lost = "CR0=80050033 CR2=ffffffffc04b50b0 CR3=00000001011c2000 CR4=00750ef0";
+        assert_eq!(page_tables(sleeps), Some(0x671_5000));
+        assert_eq!(page_tables(lost), Some(0x1_011c_2000));
+        assert_eq!(page_tables("VM status: running"), None);
     }
 }

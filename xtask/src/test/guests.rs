@@ -49,6 +49,10 @@ enum Event {
         case: String,
         detail: String,
     },
+    Again {
+        case: String,
+        detail: String,
+    },
     Exit,
 }
 
@@ -204,6 +208,11 @@ impl Heard {
             Ok(Event::Skip { case, detail }) => {
                 progress.say(format!("  skipped  {case}: {detail}"));
                 Case::skipped(&case, detail)
+            }
+            Ok(Event::Again { case, detail }) => {
+                progress.say(format!("  again    {case}: {detail}"));
+                self.running.retain(|name| *name != case);
+                return;
             }
             Ok(Event::Exit) => return,
             Err(_) => {
