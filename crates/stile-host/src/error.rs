@@ -76,8 +76,8 @@ pub enum Error {
     NoVgem,
     /// No DRM node has drm_syncobj timelines.
     #[error(
-        "No DRM node in /dev/dri has drm_syncobj timelines. Any GPU driver has them, and \
-         virtio-gpu without 3D as well; see that a render node can be opened."
+        "No DRM node in /dev/dri has drm_syncobj timelines. Any GPU driver has them with Linux 6.6 \
+         or newer, and virtio-gpu without 3D as well; see that a render node can be opened."
     )]
     NoSyncobjNode,
     /// Two syncobjs of different nodes were named in one call.

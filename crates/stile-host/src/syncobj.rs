@@ -74,7 +74,7 @@ impl SyncobjNode {
     /// As [`DrmNode::open`]; [`Error::NoSyncobjNode`].
     pub fn open(path: &Path) -> Result<Self> {
         let drm = DrmNode::open(path)?;
-        if !drm.has_syncobj_timelines()? {
+        if !drm.has_syncobj_timelines()? || !knows_watches(&drm) {
             return Err(Error::NoSyncobjNode);
         }
         let points_as_sync_files = takes_points(&drm)?;
@@ -90,6 +90,13 @@ impl SyncobjNode {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.inner.drm.path()
+    }
+
+    /// Whether the kernel exports and imports sync_files at a point by itself. An older one is
+    /// helped with a binary syncobj in between.
+    #[must_use]
+    pub fn takes_points(&self) -> bool {
+        self.inner.points_as_sync_files
     }
 
     /// Makes a syncobj, empty or, as a binary one, with a fence that has signalled
@@ -156,6 +163,18 @@ fn takes_points(drm: &DrmNode) -> Result<bool> {
         }) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Whether the kernel has `DRM_IOCTL_SYNCOBJ_EVENTFD`: one that has misses the syncobj 0, which nobody
+/// has; an older one (before Linux 6.6) refuses the ioctl.
+fn knows_watches(drm: &DrmNode) -> bool {
+    let mut nobody = DrmSyncobjEventfd {
+        fd: -1,
+        ..DrmSyncobjEventfd::default()
+    };
+    let answer = call::<DRM_IOCTL_SYNCOBJ_EVENTFD>(drm.as_fd(), &mut nobody);
+    let missed = |error: &Error| error.errno() == Errno::NOENT;
+    answer.as_ref().is_err_and(missed)
 }
 
 fn create(drm: &DrmNode, flags: u32) -> Result<NonZeroU32> {
@@ -395,8 +414,7 @@ impl Syncobj {
     ///
     /// # Errors
     ///
-    /// [`Error::Ioctl`]: `EINVAL` when the descriptor is no eventfd, `ENOTTY` or `EINVAL` for a
-    /// kernel without it.
+    /// [`Error::Ioctl`]: `EINVAL` when the descriptor is no eventfd.
     pub fn watch(&self, point: u64, event: PointEvent, eventfd: BorrowedFd<'_>) -> Result<()> {
         let mut argument = DrmSyncobjEventfd {
             handle: self.handle.get(),

@@ -19,7 +19,7 @@ use crate::workspace::Workspace;
 const BOUND: Duration = Duration::from_secs(600);
 
 /// Programs whose subject differs from host kernel to host kernel: they run with the newest, too.
-const ON_BOTH_KERNELS: [&str; 1] = ["stile-gpu/timelines"];
+const ON_BOTH_KERNELS: [&str; 2] = ["stile-gpu/timelines", "stile-host/kernel"];
 
 /// Those of the programs that run with the newest host kernel, too.
 pub(crate) fn for_both_kernels<'a>(programs: &[&'a TestProgram]) -> Vec<&'a TestProgram> {

@@ -31,6 +31,16 @@ fn a_node_with_timelines_is_found() {
 }
 
 #[test]
+fn sync_files_go_to_points_by_themselves_on_newer_kernels_alone() {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_str().unwrap();
+    let mut numbers = release.split('.').map(|number| number.parse::<u32>());
+    let (major, minor) = (numbers.next().unwrap(), numbers.next().unwrap());
+    let newer = (major.unwrap(), minor.unwrap()) >= (7, 2);
+    assert_eq!(node().takes_points(), newer, "{release}");
+}
+
+#[test]
 fn a_binary_syncobj_holds_one_fence() {
     let (node, gpu) = (node(), gpu());
     let syncobj = node.create(false).unwrap();
