@@ -148,6 +148,7 @@ pub(crate) fn run(
             let host = host.with_kernel(kernel).unwrap_or(host);
             let chosen = Chosen {
                 filter: &filter,
+                about: "",
                 without_gpu,
                 times,
             };

@@ -31,6 +31,9 @@ pub struct Selection {
     /// Only cases whose name contains this
     #[arg(default_value = "")]
     pub filter: String,
+    /// Of these, only cases whose name contains one of these words, which | separates
+    #[arg(long, default_value = "")]
+    pub about: String,
     /// Leave the daemon and its device out: for work on the lab itself
     #[arg(long)]
     pub without_gpu: bool,
@@ -41,7 +44,7 @@ pub struct Selection {
 
 impl Selection {
     fn takes(&self, name: &str) -> bool {
-        name.contains(&self.filter)
+        name.contains(&self.filter) && self.about.split('|').any(|word| name.contains(word))
     }
 }
 

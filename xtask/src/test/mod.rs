@@ -144,9 +144,14 @@ fn in_the_lab(
         }
     }
     let both = host_vm::for_both_kernels(&chosen);
-    if let (false, Some(newest)) = (both.is_empty(), host.with_kernel(Kernel::Backports)) {
-        for suite in host_vm::run(workspace, &newest, &both, filter)? {
-            report.say_and_add(suite, progress);
+    if !both.is_empty() {
+        match host.with_kernel(Kernel::Backports) {
+            Some(newest) => {
+                for suite in host_vm::run(workspace, &newest, &both, filter)? {
+                    report.say_and_add(suite, progress);
+                }
+            }
+            None => report.add(not_this_host("test programs", Kernel::Backports)),
         }
     }
     let guests = Guests {
@@ -155,17 +160,26 @@ fn in_the_lab(
         programs: &programs,
         progress,
     };
-    let chosen = Chosen {
-        filter,
-        without_gpu: false,
-        times: 1,
-    };
-    for (guest, host_kernel) in guests::PAIRS {
-        let other = host.with_kernel(host_kernel);
-        let host = other.as_ref().unwrap_or(&host);
-        let suite = guests.run(host, guest, chosen)?;
+    for pair in guests::PAIRS {
+        let other = host.with_kernel(pair.host);
+        // This machine is taken for one with the stable kernel, whatever it has.
+        let host = match &other {
+            Some(other) => other,
+            None if pair.host == Kernel::Stable => &host,
+            None => {
+                report.add(not_this_host("guests", pair.host));
+                continue;
+            }
+        };
+        let chosen = Chosen {
+            filter,
+            about: pair.about,
+            without_gpu: false,
+            times: 1,
+        };
+        let suite = guests.run(host, pair.guest, chosen)?;
         if filter.is_empty() && suite.cases.is_empty() {
-            bail!("There is not one case for a guest with {guest}.");
+            bail!("There is not one case for a guest with {}.", pair.guest);
         }
         report.add(suite);
     }
@@ -203,6 +217,17 @@ pub(crate) fn of_igt(
     programme
         .run(&expected)
         .unwrap_or_else(|error| vec![broken("IGT", "its programs can be run", &error)])
+}
+
+/// A suite for what this machine, being the host itself, cannot run.
+fn not_this_host(what: &str, kernel: Kernel) -> Suite {
+    let case = format!("{what} on the {kernel} host kernel");
+    let why = "This machine is the host itself, with a kernel of its own.";
+    Suite {
+        name: "lab".to_owned(),
+        cases: vec![Case::skipped(&case, why)],
+        time: Duration::ZERO,
+    }
 }
 
 /// A suite for something that kept others from running.
