@@ -111,12 +111,7 @@ impl Mirror {
             start.export(&mirror.blob, Access::WRITE, 0_u64, tag)
         })?;
         // A fence that the device refuses signals at once, as if there were nothing to wait for.
-        session.settle()?;
-        if !(writers.fence.signalled()? && everybody.fence.signalled()?) {
-            // What there is nothing to wait for is answered when the device has looked, and that may
-            // be behind the answer of the first round, but not of a second.
-            session.settle()?;
-        }
+        session.settle_for(&[&writers.fence, &everybody.fence])?;
         Ok(Pulled {
             writers: if_waiting(session, writers)?,
             everybody: if_waiting(session, everybody)?,
@@ -143,7 +138,7 @@ impl Mirror {
             let imported = start.import(&mirror.blob, access, cookie, import);
             imported.wait(cookie, tag)
         })?;
-        session.settle()?;
+        session.settle_for(&[&waiting.fence])?;
         checked(session.result(import)?, OpCode::Import)?;
         if_waiting(session, waiting).map(drop)
     }

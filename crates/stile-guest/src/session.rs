@@ -196,6 +196,22 @@ impl Session {
         })
     }
 
+    /// Waits until the device has looked at what these fences wait for: those that wait for nothing
+    /// have signalled then.
+    ///
+    /// # Errors
+    /// Those of [`Session::settle`].
+    pub fn settle_for(&self, fences: &[&SyncFile]) -> Result<()> {
+        self.settle()?;
+        for fence in fences {
+            if !fence.signalled()? {
+                // The answer may be behind that of the first round, but not of a second.
+                return self.settle();
+            }
+        }
+        Ok(())
+    }
+
     /// The ring that a session uses for a buffer's fences.
     pub fn ring_of(&self, blob: &Blob) -> u8 {
         self.waiting_ring(blob.resource_id().into())

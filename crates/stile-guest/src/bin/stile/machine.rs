@@ -164,7 +164,7 @@ impl Machine {
         buffer: &str,
         (pending, begun): (Pending, Instant),
     ) -> Result<(), Failure> {
-        self.session.settle()?;
+        self.session.settle_for(&[&pending.fence])?;
         let state = if pending.fence.signalled()? {
             "signalled"
         } else {
