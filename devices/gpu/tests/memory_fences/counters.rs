@@ -1,6 +1,7 @@
 //! Who waits, and who is woken.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use stile_frontend::gpu::{
     GUEST, assign_uuid, attach, create_blob, create_context, detach, submit, unref,
@@ -31,6 +32,8 @@ fn a_host_process_signals_and_the_guest_wakes() {
     let client = rig.client();
     rig.run(&wait_for(0, 1, 11, LONG));
     let wait = rig.event_wait(0);
+    // Nobody looks at the counter meanwhile.
+    rig.daemon.assert_asleep(Duration::from_millis(100));
     client.mem_signal(1, COUNTERS, 0, 9).unwrap();
     assert_eq!(rig.vm.wait(wait).kind(), RESP_OK_NODATA);
     assert_eq!(rig.events(), [(11, 9, 0)]);

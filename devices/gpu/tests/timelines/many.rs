@@ -1,5 +1,7 @@
 //! Many points at a time.
 
+use std::time::Duration;
+
 use stile_frontend::gpu::submit;
 use stile_wire::sync::Op;
 
@@ -31,6 +33,8 @@ fn a_thousand_points_that_come_at_one_time_are_told_in_order_with_a_few_waits() 
     watch_all(&mut guest, 4, 250);
     let asked = guest.ask();
     guest.rig.assert_pending(asked);
+    // Nobody looks around meanwhile.
+    guest.rig.daemon.assert_asleep(Duration::from_millis(100));
     let signals: Vec<u8> = (1..=4)
         .flat_map(|timeline| signal(timeline, 250).encode(0, 7).to_vec())
         .collect();
