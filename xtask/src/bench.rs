@@ -26,7 +26,8 @@ pub(crate) struct Options {
     #[arg(long)]
     callgrind: bool,
     /// Only the part with this name: round-trip, throughput, per-command, memory-fences or scale,
-    /// in the lab export, batch or crowd; with --callgrind also instructions
+    /// in the lab per-command, export, batch, memory-fences or crowd; with --callgrind also
+    /// instructions
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// How many rounds, in tenths of what the figures need; 1 shows that it works

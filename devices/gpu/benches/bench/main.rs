@@ -52,7 +52,8 @@ struct Cli {
     #[arg(long, default_value_t = 10)]
     effort: usize,
     /// Only the part with this name: round-trip, throughput, per-command, memory-fences or scale,
-    /// in the lab export, batch or crowd; with --callgrind also instructions
+    /// in the lab per-command, export, batch, memory-fences or crowd; with --callgrind also
+    /// instructions
     #[arg(long)]
     only: Option<String>,
     /// What needs real dma-bufs, and nothing else
@@ -116,6 +117,9 @@ fn main() {
         }
         if wanted("batch") {
             reports.push(batch::run(effort, &gpu));
+        }
+        if wanted("memory-fences") {
+            reports.push(memory_fences::in_lab(effort));
         }
         if wanted("crowd") {
             reports.extend(crowd::run(effort, &gpu));

@@ -107,6 +107,13 @@ pub(crate) fn run(effort: usize) -> Report {
     report
 }
 
+/// How long a signal takes, where the guest tests run: emulated, on one processor.
+pub(crate) fn in_lab(effort: usize) -> Report {
+    let mut report = Report::new("memory-fences-lab", "Memory fences in the lab");
+    latency(effort.div_ceil(2), &mut report);
+    report
+}
+
 fn latency(effort: usize, report: &mut Report) {
     let echo = Echo::start(Sleep::Epoll);
     let ((to_guest, vm), (to_host, other)) = (Rig::new(), Rig::new());
@@ -149,15 +156,15 @@ fn latency(effort: usize, report: &mut Report) {
         ("to_host", "guest MEM_SIGNAL to the host's reply"),
     ];
     for (values, (key, name)) in all.iter_mut().zip(names) {
-        let (key50, label) = (format!("{key}_p50"), format!("{name}, p50"));
-        let p50 = quantile(values, 0.5) / 1000.0;
-        if key == "loop" {
-            report.row(&key50, &label, p50, "us");
-        } else {
-            report.aimed(&key50, &label, p50, "us", "below 1000");
+        for (share, which) in [(0.5, "p50"), (0.99, "p99")] {
+            let (key_of, label) = (format!("{key}_{which}"), format!("{name}, {which}"));
+            let value = quantile(values, share) / 1000.0;
+            if key == "loop" {
+                report.row(&key_of, &label, value, "us");
+            } else {
+                report.aimed(&key_of, &label, value, "us", "under 1 ms");
+            }
         }
-        let (key99, label) = (format!("{key}_p99"), format!("{name}, p99"));
-        report.row(&key99, &label, quantile(values, 0.99) / 1000.0, "us");
     }
     let [to_guest, to_host] = ratios.each_mut().map(|ratios| median(ratios));
     let label = "host to guest / loop, median of the rounds' p50";
