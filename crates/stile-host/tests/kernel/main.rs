@@ -17,6 +17,7 @@ mod allocators;
 mod buffer_fences;
 mod cpu_access;
 mod descriptors;
+mod futexes;
 mod mappings;
 mod sync_files;
 mod syncobjs;
