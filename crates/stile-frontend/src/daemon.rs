@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::filter::WithoutIoctl;
 use crate::{HANG, Plan, Vm, readable};
 
 /// How the daemon is started.
@@ -23,6 +24,7 @@ pub struct Options {
     inherited: Option<OwnedFd>,
     log: String,
     wrapper: Vec<String>,
+    lacking: Option<u32>,
 }
 
 impl Options {
@@ -34,6 +36,7 @@ impl Options {
             inherited: None,
             log: "info".to_owned(),
             wrapper: Vec::new(),
+            lacking: None,
         }
     }
 
@@ -56,6 +59,13 @@ impl Options {
     #[must_use]
     pub fn under(mut self, words: &[&str]) -> Self {
         self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// As on a kernel that does not know this ioctl, and says `ENOTTY`.
+    #[must_use]
+    pub fn without_ioctl(mut self, request: u32) -> Self {
+        self.lacking = Some(request);
         self
     }
 
@@ -129,6 +139,11 @@ impl Daemon {
                     Ok(rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::empty())?)
                 })
             };
+        }
+        if let Some(request) = options.lacking {
+            let filter = WithoutIoctl::new(request);
+            // SAFETY: between fork and exec the closure makes two system calls and nothing else.
+            unsafe { command.pre_exec(move || filter.apply()) };
         }
         let mut child = command.spawn().expect("the daemon starts");
         // The closure holds the inherited descriptor; here it is not wanted any more.

@@ -12,6 +12,7 @@
 
 mod daemon;
 pub mod events;
+mod filter;
 mod freeze;
 pub mod gpu;
 mod ram;

@@ -214,3 +214,47 @@ fn the_kernel_takes_deadlines_for_pending_and_signalled_cookies() {
     rig.run(&set(12, now));
     assert_eq!(rig.errnos(&set(13, now)), [2]);
 }
+
+#[test]
+fn a_kernel_that_takes_no_deadlines_is_found_out_and_the_operation_is_not_supported() {
+    use std::rc::Rc;
+
+    use stile_frontend::Daemon;
+    use stile_frontend::gpu::capset;
+    use stile_wire::gpu::types::*;
+    use stile_wire::sync::{CAPSET_ID, Capset, Op, OpCode};
+
+    use crate::rig;
+
+    const SYNC_IOC_SET_DEADLINE: u32 = 0x4010_3E05;
+    const ENOSYS: u32 = 38;
+
+    let lacking = rig::options().without_ioctl(SYNC_IOC_SET_DEADLINE);
+    let daemon = Rc::new(Daemon::start(lacking));
+    let mut rig = Rig::on(&daemon);
+    let answer = rig.vm.expect(&capset(CAPSET_ID, 1), RESP_OK_CAPSET);
+    let operations = answer.body::<Capset>().operations.get();
+    assert_eq!(operations, OpCode::mask() & !(1 << 7), "all others are");
+    let said = |line: &String| line.contains("DEADLINE is not offered");
+    assert!(daemon.lines().iter().any(said));
+
+    let buffer = rig.blob(1);
+    let fence = rig.busy(&buffer, Access::WRITE);
+    rig.run(&encode_export(0, 1, 1, READ, 10));
+    // Whatever the cookie: one that pends, none at all, one that nobody has.
+    let deadline = |cookie| {
+        let op = Op::Deadline {
+            cookie,
+            deadline_ns: 1,
+        };
+        op.encode(0, 2).to_vec()
+    };
+    for cookie in [10, 0, 11] {
+        assert_eq!(rig.errnos(&deadline(cookie)), [ENOSYS], "cookie {cookie}");
+    }
+    // The cookie is as good as it was.
+    let ticket = rig.submit(3, &encode_wait(3, 3, 10));
+    rig.assert_pending(ticket);
+    fence.signal().unwrap();
+    rig.assert_signals(ticket);
+}

@@ -29,10 +29,14 @@ pub(crate) struct Rig {
     pub(crate) daemon: Rc<Daemon>,
 }
 
+/// A daemon with a bridge, not yet started.
+pub(crate) fn options() -> Options {
+    Options::new(env!("CARGO_BIN_EXE_stile-gpu")).with(&["--bridge=bridge.sock"])
+}
+
 /// A daemon with a bridge.
 pub(crate) fn daemon(arguments: &[&str]) -> Daemon {
-    let options = Options::new(env!("CARGO_BIN_EXE_stile-gpu")).with(&["--bridge=bridge.sock"]);
-    Daemon::start(options.with(arguments))
+    Daemon::start(options().with(arguments))
 }
 
 impl Rig {
