@@ -19,6 +19,7 @@ mod callgrind;
 mod counters;
 mod crowd;
 mod echo;
+mod futexes;
 mod heap;
 mod lab;
 mod lane;
@@ -85,6 +86,8 @@ enum Role {
     Echo,
     EchoEpoll,
     EchoNested,
+    EchoFutex,
+    EchoFutexes,
     Reference,
     Loop,
     WalkFences,
@@ -97,6 +100,8 @@ fn main() {
         Some(Role::Echo) => return echo::serve(Sleep::Read),
         Some(Role::EchoEpoll) => return echo::serve(Sleep::Epoll),
         Some(Role::EchoNested) => return echo::serve(Sleep::Nested),
+        Some(Role::EchoFutex) => return futexes::serve(futexes::Sleep::One),
+        Some(Role::EchoFutexes) => return futexes::serve(futexes::Sleep::Many),
         Some(Role::Loop) => return lab::serve_loop(),
         Some(Role::Reference) => return reference::serve(&cli.socket.expect("a socket")),
         Some(Role::WalkFences) => return scale::walk(Walk::Fences, cli.count, cli.moves),

@@ -10,6 +10,7 @@ use stile_wire::gpu::types::{RESP_ERR_OUT_OF_MEMORY, RESP_OK_NODATA};
 use stile_wire::sync::{CAPSET_ID, Op};
 
 use crate::echo::{Echo, Sleep};
+use crate::futexes;
 use crate::lane::Lane;
 use crate::report::{Report, median, quantile};
 
@@ -103,6 +104,7 @@ fn signal(value: u64) -> Command {
 pub(crate) fn run(effort: usize) -> Report {
     let mut report = Report::new("memory-fences", "Memory fences");
     latency(effort, &mut report);
+    futexes::compare(effort, &mut report);
     crowd(&mut report);
     report
 }
