@@ -111,7 +111,7 @@ fn walks() -> Report {
             scale::WAITERS,
             "waiter",
             "adding and waking a waiter",
-            "O(log n)",
+            "O(1)",
         ),
     ] {
         if let Err(why) = is_here() {

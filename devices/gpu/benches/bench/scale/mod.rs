@@ -107,7 +107,7 @@ fn time_of_waiters(effort: usize) -> Report {
         for (nth, what) in [(0, "adding"), (1, "waking")] {
             let times: Vec<f64> = times.iter().map(|both| both[nth]).collect();
             let (key, what) = (format!("{what}_{key}"), format!("{what} {name}"));
-            rows(&mut report, &key, &what, WAITERS, &times, "O(log n)");
+            rows(&mut report, &key, &what, WAITERS, &times, "O(1)");
         }
     }
     report
