@@ -96,13 +96,15 @@ fn more_pieces_than_the_limit_are_taken_if_they_are_neighbours() {
 fn the_largest_buffer_is_as_large_as_the_limits_say() {
     let device = Udmabuf::open().unwrap();
     let limit = device.limits().bytes;
-    let memfd = memfd::create("test", limit + PAGE).unwrap();
+    // Newer kernels have as good as no limit, and then no machine has so much memory.
+    let large = limit.min(64 << 20);
+    let memfd = memfd::create("test", large).unwrap();
     let piece = |len| Segment {
         memfd: memfd.as_fd(),
         offset: 0,
         len,
     };
-    assert_eq!(device.create(&[piece(limit)]).unwrap().size(), limit);
+    assert_eq!(device.create(&[piece(large)]).unwrap().size(), large);
     let error = device.create(&[piece(limit + PAGE)]).unwrap_err();
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
 }
