@@ -130,9 +130,15 @@ mod tests {
     #[test]
     fn a_thread_that_sleeps_is_found() {
         let (wake, sleep) = channel::<()>();
+        let (tell, started) = channel();
         let sleeper = std::thread::Builder::new()
             .name("the-sleeper".into())
-            .spawn(move || sleep.recv());
+            .spawn(move || {
+                // A thread gives itself its name.
+                tell.send(()).unwrap();
+                sleep.recv()
+            });
+        started.recv().unwrap();
         let text = threads(std::process::id());
         drop(wake);
         sleeper.unwrap().join().unwrap().unwrap_err();
