@@ -40,6 +40,12 @@ pub(super) fn run(lab: &Lab, mut left: Vec<String>, without_gpu: bool, tell: &dy
             Ok(()) => "The guest's program ended without it.".to_owned(),
             Err(error) => with_sources(&error),
         };
+        if left.len() == before && lost < AGAIN {
+            // It has not come as far as a case: the emulated host may have lost it while it booted.
+            lost = lost.saturating_add(1);
+            tell(&again("no case", &why));
+            continue;
+        }
         if left.len() == before {
             // Another guest would not come further.
             let fail = Event::Fail {
@@ -97,7 +103,8 @@ impl Life<'_> {
         guest.kill();
         drop(parts);
         if may_go_on && matches!(end, Err(Error::Lost)) {
-            (self.tell)(&again(self.running.as_deref().unwrap_or_default()));
+            let case = self.running.as_deref().unwrap_or("no case");
+            (self.tell)(&again(case, &Error::Lost.to_string()));
             return end;
         }
         let Some(case) = self.running.take() else {

@@ -2,8 +2,8 @@
 
 mod guest;
 
+use std::cell::Cell;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use thiserror::Error;
 
@@ -18,10 +18,10 @@ const GUEST_PROGRAM: &str = "guest-cases";
 /// How often a case runs again whose guest the emulated host has lost (docs/adr/0006).
 const AGAIN: u32 = 3;
 
-fn again(case: &str) -> Event {
+fn again(case: &str, why: &str) -> Event {
     Event::Again {
         case: case.to_owned(),
-        detail: vm::Error::Lost.to_string(),
+        detail: why.to_owned(),
     }
 }
 
@@ -88,57 +88,49 @@ pub fn list(lab: &Lab, selection: &Selection) -> Result<(Vec<String>, Vec<String
 
 /// Runs what the selection takes and tells each event. Gives how many cases failed.
 ///
-/// The cases in a guest and those across lives go on side by side, each with a daemon and a VMM of
-/// its own: a guest has one processor, and often waits.
+/// One guest at a time: two at once make the emulated host lose them more often (docs/adr/0006).
 ///
 /// # Errors
 /// [`RunError::List`] when there is nothing to choose from.
-pub fn run(
-    lab: &Lab,
-    selection: &Selection,
-    tell: &(dyn Fn(&Event) + Sync),
-) -> Result<usize, RunError> {
+pub fn run(lab: &Lab, selection: &Selection, tell: &dyn Fn(&Event)) -> Result<usize, RunError> {
     let (in_guest, across) = list(lab, selection)?;
-    let failed = AtomicUsize::new(0);
+    let failed = Cell::new(0_usize);
     let counted = |event: &Event| {
         if matches!(event, Event::Fail { .. }) {
-            failed.fetch_add(1, Ordering::Relaxed);
+            failed.set(failed.get().saturating_add(1));
         }
         tell(event);
     };
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let rounds = (0..selection.times).flat_map(|_| in_guest.clone());
-            guest::run(lab, rounds.collect(), selection.without_gpu, &counted);
-        });
-        let chosen = lifecycle::CASES
-            .iter()
-            .filter(|case| across.iter().any(|name| name == case.name));
-        let rounds = (0..selection.times).flat_map(|_| chosen.clone());
-        for (number, case) in rounds.enumerate() {
-            let name = format!("lifecycle-{number}");
-            for left in (0..=AGAIN).rev() {
-                counted(&Event::Start {
-                    case: case.name.to_owned(),
-                });
-                let (mut logs, mut lost) = (lab.logs.clone(), None);
-                let event = attempt(case.name.to_owned(), || {
-                    let own = lab.life(&name)?;
-                    logs.clone_from(&own.logs);
-                    lost = Some(own.lost());
-                    (case.run)(&own)
-                });
-                let lost = lost.is_some_and(|mark| mark.exists());
-                if left > 0 && lost && matches!(event, Event::Fail { .. }) {
-                    counted(&again(case.name));
-                    continue;
-                }
-                counted(&with_logs(event, &logs));
-                break;
+    let rounds = (0..selection.times).flat_map(|_| in_guest.clone());
+    guest::run(lab, rounds.collect(), selection.without_gpu, &counted);
+
+    let chosen = lifecycle::CASES
+        .iter()
+        .filter(|case| across.iter().any(|name| name == case.name));
+    let rounds = (0..selection.times).flat_map(|_| chosen.clone());
+    for (number, case) in rounds.enumerate() {
+        let name = format!("lifecycle-{number}");
+        for left in (0..=AGAIN).rev() {
+            counted(&Event::Start {
+                case: case.name.to_owned(),
+            });
+            let (mut logs, mut lost) = (lab.logs.clone(), None);
+            let event = attempt(case.name.to_owned(), || {
+                let own = lab.life(&name)?;
+                logs.clone_from(&own.logs);
+                lost = Some(own.lost());
+                (case.run)(&own)
+            });
+            let lost = lost.is_some_and(|mark| mark.exists());
+            if left > 0 && lost && matches!(event, Event::Fail { .. }) {
+                counted(&again(case.name, &vm::Error::Lost.to_string()));
+                continue;
             }
+            counted(&with_logs(event, &logs));
+            break;
         }
-    });
-    Ok(failed.into_inner())
+    }
+    Ok(failed.get())
 }
 
 /// A failure with the ends of all logs of its life.
