@@ -14,6 +14,10 @@ use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use stile_core::Limits;
 
+#[allow(
+    dead_code,
+    reason = "what the specification's tests ask is not used here"
+)]
 #[path = "../../crates/stile-core/tests/device/life/mod.rs"]
 mod life;
 #[path = "../../crates/stile-core/tests/device/model/mod.rs"]
