@@ -162,7 +162,7 @@ fn many_imported(among: Among) -> Outcome {
 
     let mut last = None;
     for (left, fence) in readers.iter().enumerate().rev() {
-        guest.settle()?;
+        guest.session.settle_for(&[&to_read.fence])?;
         assert_eq!(to_read.fence.signalled()?, !written);
         assert!(!to_write.fence.signalled()?, "a writer need not wait");
         if left % AT_ONCE == 0 {
