@@ -1,12 +1,40 @@
-//! The command line of `stile-lab`, the program that runs guests on the host side.
+//! The command line of `stile-lab`, the program that runs guests on the host side, and what it tells.
 
 use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Result;
+use serde::Deserialize;
 
 use crate::programs::Programs;
 use crate::setup::{Kernel, Lab};
+
+/// An event as `stile-lab` prints it (guest-tests/src/event.rs).
+#[derive(Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub(crate) enum Event {
+    Start {
+        case: String,
+    },
+    Pass {
+        case: String,
+        ms: u64,
+    },
+    Fail {
+        case: String,
+        detail: String,
+        ms: u64,
+    },
+    Skip {
+        case: String,
+        detail: String,
+    },
+    Again {
+        case: String,
+        detail: String,
+    },
+    Exit,
+}
 
 /// `stile-lab` with a guest kernel, and then `words`. On this machine (`here`) QEMU is the lab's own;
 /// in the host VM the lab's root file system is the root.

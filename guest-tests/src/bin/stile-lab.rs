@@ -133,12 +133,29 @@ fn run(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
 /// from one line to the next.
 const SILENCE: Duration = Duration::from_secs(300);
 
-/// Boots a guest with this program and passes on what it tells.
+/// Boots a guest with this program and passes on what it tells; from the beginning, and saying so,
+/// where the emulated host loses the guest.
 fn pass_on(
     lab: &Lab,
     options: &DaemonOptions,
     program: &[&str],
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    for _ in 0..runner::IN_A_ROW {
+        match pass_on_once(lab, options, program) {
+            Err(lost @ vm::Error::Lost(_)) => {
+                println!("{}", runner::again("", &lost.to_string()).to_line())
+            }
+            end => return Ok(end?),
+        }
+    }
+    Ok(pass_on_once(lab, options, program)?)
+}
+
+fn pass_on_once(
+    lab: &Lab,
+    options: &DaemonOptions,
+    program: &[&str],
+) -> Result<ExitCode, vm::Error> {
     let daemon = Daemon::start(lab, options)?;
     let host_gpu = HostGpu::start(lab, &daemon.bridge)?;
     let mut guest = Guest::new(lab)
@@ -156,5 +173,6 @@ fn pass_on(
         println!("{line}");
     }
     eprintln!("{}", vm::tail(&lab.logs.join("console.log"), 20));
-    Err("The guest ended before its program did".into())
+    eprintln!("The guest powered off before its program had ended.");
+    Ok(ExitCode::FAILURE)
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{AGAIN, GUEST_PROGRAM, again, with_logs};
+use super::{AGAIN, GUEST_PROGRAM, IN_A_ROW, again, with_logs};
 use crate::event::{Event, Order};
 use crate::outcome::with_sources;
 use crate::vm::{Daemon, DaemonOptions, Error, Guest, HostGpu, Lab, RunningGuest};
@@ -15,7 +15,8 @@ const CASE: Duration = Duration::from_secs(120);
 
 /// Runs these cases in as many guests as it takes.
 pub(super) fn run(lab: &Lab, mut left: Vec<String>, without_gpu: bool, tell: &dyn Fn(&Event)) {
-    let (mut life, mut lost): (u32, u32) = (0, 0);
+    let mut life: u32 = 0;
+    let mut losses = Losses::default();
     while !left.is_empty() {
         let before = left.len();
         let lab = match lab.life(&format!("guest-{life}")) {
@@ -26,26 +27,18 @@ pub(super) fn run(lab: &Lab, mut left: Vec<String>, without_gpu: bool, tell: &dy
             lab: &lab,
             left: &mut left,
             running: None,
+            losses: &mut losses,
             tell,
         }
-        .live(without_gpu, lost < AGAIN);
+        .live(without_gpu);
         life = life.saturating_add(1);
-        if let Err(Error::Lost) = end
-            && lost < AGAIN
-        {
-            lost = lost.saturating_add(1);
+        if matches!(end, Ok(End::Again)) {
             continue;
         }
         let why = match end {
-            Ok(()) => "The guest's program ended without it.".to_owned(),
+            Ok(_) => "The guest's program ended without it.".to_owned(),
             Err(error) => with_sources(&error),
         };
-        if left.len() == before && lost < AGAIN {
-            // It has not come as far as a case: the emulated host may have lost it while it booted.
-            lost = lost.saturating_add(1);
-            tell(&again("no case", &why));
-            continue;
-        }
         if left.len() == before {
             // Another guest would not come further.
             let fail = Event::Fail {
@@ -71,19 +64,50 @@ fn fail_all(cases: Vec<String>, detail: &str, tell: &dyn Fn(&Event)) {
     }
 }
 
+/// The guests that the emulated host has lost.
+#[derive(Default)]
+struct Losses {
+    all: u32,
+    /// In which case the last one was; none while it booted.
+    case: String,
+    in_a_row: u32,
+}
+
+impl Losses {
+    /// One more, in this case. Whether that may run again.
+    fn may_run_again(&mut self, case: &str) -> bool {
+        if self.case != case {
+            case.clone_into(&mut self.case);
+            self.in_a_row = 0;
+        }
+        self.all = self.all.saturating_add(1);
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        self.all <= AGAIN && self.in_a_row <= IN_A_ROW
+    }
+}
+
+/// How a life ends that is no error of its own.
+enum End {
+    /// All that belongs to a case has been told.
+    Told,
+    /// The emulated host has lost the guest, and it goes on in another one.
+    Again,
+}
+
 /// One guest's life, with the daemon and the GPU's player that belong to it.
 struct Life<'a> {
     lab: &'a Lab,
     /// The cases that have not ended yet.
     left: &'a mut Vec<String>,
     running: Option<String>,
+    losses: &'a mut Losses,
     tell: &'a dyn Fn(&Event),
 }
 
 impl Life<'_> {
     /// Lives until the guest ends or hangs. An error that belongs to a case is told as that case's
-    /// failure. Where others `may_go_on`, a guest that the emulated host has lost is nobody's.
-    fn live(mut self, without_gpu: bool, may_go_on: bool) -> Result<(), Error> {
+    /// failure.
+    fn live(mut self, without_gpu: bool) -> Result<End, Error> {
         let mut guest = Guest::new(self.lab).program(&[GUEST_PROGRAM]);
         // Held until the guest has ended.
         let parts;
@@ -102,16 +126,18 @@ impl Life<'_> {
         let end = self.listen(&mut guest);
         guest.kill();
         drop(parts);
-        if may_go_on && matches!(end, Err(Error::Lost)) {
-            let case = self.running.as_deref().unwrap_or("no case");
-            (self.tell)(&again(case, &Error::Lost.to_string()));
-            return end;
+        if let Err(lost @ Error::Lost(_)) = &end {
+            let case = self.running.as_deref().unwrap_or_default();
+            if self.losses.may_run_again(case) {
+                (self.tell)(&again(case, &lost.to_string()));
+                return Ok(End::Again);
+            }
         }
         let Some(case) = self.running.take() else {
-            return end;
+            return end.map(|()| End::Told);
         };
         let detail = match end {
-            Ok(()) => "The guest ended in the middle of it.".to_owned(),
+            Ok(()) => "The guest powered off in the middle of it.".to_owned(),
             Err(error) => with_sources(&error),
         };
         self.ended(&Event::Fail {
@@ -119,7 +145,7 @@ impl Life<'_> {
             detail,
             ms: 0,
         });
-        Ok(())
+        Ok(End::Told)
     }
 
     fn listen(&mut self, guest: &mut RunningGuest) -> Result<(), Error> {
@@ -161,4 +187,25 @@ impl Life<'_> {
 fn order_line(order: &Order) -> String {
     // Strings only: there is nothing in it that JSON has no place for.
     serde_json::to_string(order).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_that_loses_its_guest_time_and_again_fails() {
+        let mut losses = Losses::default();
+        assert!(losses.may_run_again("maps"));
+        assert!(losses.may_run_again("maps"));
+        assert!(!losses.may_run_again("maps"));
+        assert!(losses.may_run_again("waits"));
+    }
+
+    #[test]
+    fn a_suite_that_loses_guests_everywhere_fails() {
+        let mut losses = Losses::default();
+        let allowed = (0..20).filter(|case| losses.may_run_again(&format!("case {case}")));
+        assert_eq!(allowed.count(), 8);
+    }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::loss::Loss;
+
 /// Why a part did not start, or did not do what was waited for.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -48,9 +50,17 @@ pub enum Error {
         /// The end of its log.
         said: String,
     },
-    /// The emulator has taken the host's state for the guest's, which cannot go on (docs/adr/0006).
-    #[error("The emulated host has lost the guest: its page tables lie where it has no memory")]
-    Lost,
+    /// A guest ended in another way than by powering off.
+    #[error("The guest ended by itself ({reason}), its processor in this state:\n{registers}")]
+    GuestEnded {
+        /// QEMU's ShutdownCause (qapi/run-state.json).
+        reason: String,
+        /// What QEMU's monitor says to `info registers`.
+        registers: String,
+    },
+    /// The emulator has mixed up the host's state and the guest's, which cannot go on then.
+    #[error("The emulated host has lost the guest: {0}")]
+    Lost(Loss),
     /// The kernel refused something the harness needs for itself.
     #[error("{what} failed")]
     System {

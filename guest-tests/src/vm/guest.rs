@@ -6,11 +6,13 @@ use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::Lab;
-use super::child::{Child, Stdout};
+use super::child::{Child, Stdout, readable};
 use super::daemon::Daemon;
+use super::end::{self, End};
 use super::error::Error;
 use super::host_gpu::HostGpu;
 use super::lines::{Lines, Next};
+use super::loss::Loss;
 use super::monitor;
 use crate::event::{CONTROL_PORT, RESULTS_PORT};
 
@@ -104,7 +106,12 @@ impl Guest {
     /// When QEMU cannot be started.
     pub fn start(&self) -> Result<RunningGuest, Error> {
         let console = self.lab.logs.join("console.log");
+        let expected = end::Expected::at(self.lab.sockets.join("end.sock"))?;
         let mut qemu = self.qemu();
+        qemu.arg("-chardev")
+            .arg(with_path("socket,id=end,path=", expected.socket()));
+        qemu.args(["-object", "monitor-qmp,id=attendant,chardev=end"]);
+        qemu.args(["-action", "shutdown=pause"]);
         qemu.arg("-chardev").arg(with_path(
             "socket,id=monitor,server=on,wait=off,path=",
             &self.monitor(),
@@ -123,12 +130,14 @@ impl Guest {
         let (Some(input), Some(output)) = (input, child.take_stdout()) else {
             return Err(child.ended_before("its pipes were there"));
         };
+        let end = expected.watch(&mut child)?;
         Ok(RunningGuest {
             child,
             console,
             monitor: self.monitor(),
             memory_bytes: u64::from(self.memory).saturating_mul(1 << 20),
             mark: self.lab.lost(),
+            end,
             input,
             lines: Lines::new(output),
         })
@@ -241,6 +250,7 @@ pub struct RunningGuest {
     monitor: PathBuf,
     memory_bytes: u64,
     mark: PathBuf,
+    end: end::Watch,
     input: ChildStdin,
     lines: Lines<ChildStdout>,
 }
@@ -256,33 +266,58 @@ impl RunningGuest {
             .map_err(|source| Error::system("Writing to the guest's results port", source))
     }
 
-    /// Waits for the next line from the guest's results port; `None` once the VMM has ended.
+    /// Waits for the next line from the guest's results port; `None` once the guest has powered off.
     ///
     /// # Errors
-    /// [`Error::Hung`] when nothing comes within `bound`, [`Error::Lost`] where the emulator is why.
+    /// [`Error::Hung`] when nothing comes within `bound`, [`Error::GuestEnded`] and [`Error::Ended`]
+    /// when the guest or QEMU ended otherwise, [`Error::Lost`] where the emulator is why.
     pub fn next_line(&mut self, bound: Duration) -> Result<Option<String>, Error> {
         let first = bound.min(DOUBT);
         let mut next = self.lines.next(first)?;
         if next == Next::Nothing {
-            if self.is_lost() {
-                return Err(Error::Lost);
+            if let Some(loss) = self.loss() {
+                return Err(Error::Lost(loss));
             }
             next = self.lines.next(bound.saturating_sub(first))?;
         }
         match next {
             Next::Line(line) => Ok(Some(line)),
-            Next::End => Ok(None),
+            Next::End => self.ended().map(|()| None),
             Next::Nothing => Err(self.hung("the guest's next word", bound)),
         }
     }
 
+    /// How it has ended. Fails unless it has powered off.
+    fn ended(&mut self) -> Result<(), Error> {
+        self.child.wait(DOUBT)?;
+        if let Some(loss) = self.loss() {
+            return Err(Error::Lost(loss));
+        }
+        match self.end.end() {
+            Some(end) if end.reason == end::POWERED_OFF => Ok(()),
+            Some(End { reason, registers }) => Err(Error::GuestEnded {
+                reason: reason.clone(),
+                registers: registers.clone(),
+            }),
+            None => Err(self.child.ended_before("its guest ended")),
+        }
+    }
+
     /// Whether the emulated host has lost it. Whoever looks at its lab afterwards finds that out.
-    fn is_lost(&self) -> bool {
-        let lost = monitor::is_lost(&self.monitor, self.memory_bytes);
-        if lost && let Err(error) = std::fs::write(&self.mark, "") {
+    fn loss(&mut self) -> Option<Loss> {
+        let gone = readable(&[self.child.ended()], Some(Duration::ZERO)).unwrap_or(false);
+        let loss = if gone {
+            let end = self.end.end().filter(|end| end.reason == end::RESET)?;
+            Loss::seen(&end.registers, self.memory_bytes)
+        } else {
+            // A processor that runs and is not in protected mode yet is at the machine's firmware.
+            Loss::seen(&monitor::registers(&self.monitor), self.memory_bytes)
+                .filter(|loss| *loss == Loss::PageTables)
+        }?;
+        if let Err(error) = std::fs::write(&self.mark, Error::Lost(loss).to_string()) {
             eprintln!("{} could not be written: {error}", self.mark.display());
         }
-        lost
+        Some(loss)
     }
 
     fn hung(&self, before: &str, bound: Duration) -> Error {
@@ -311,6 +346,6 @@ impl RunningGuest {
 impl Drop for RunningGuest {
     fn drop(&mut self) {
         // A case may have found out by another way that nothing comes from it any more.
-        self.is_lost();
+        self.loss();
     }
 }

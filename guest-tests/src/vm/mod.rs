@@ -3,11 +3,13 @@
 
 mod child;
 mod daemon;
+mod end;
 mod error;
 mod guest;
 mod host_gpu;
 mod lines;
 mod listening;
+mod loss;
 mod monitor;
 mod probe;
 
@@ -19,6 +21,7 @@ pub use daemon::{Daemon, DaemonOptions};
 pub use error::Error;
 pub use guest::{Guest, RunningGuest};
 pub use host_gpu::HostGpu;
+pub use loss::Loss;
 pub use probe::{Lack, probe};
 
 /// What the parts are started from. Made by `cargo xtask`, named by `stile-lab`'s flags.
@@ -74,7 +77,7 @@ impl Lab {
         })
     }
 
-    /// Is there once a guest of this life was lost by the emulated host (docs/adr/0006).
+    /// Says why once a guest of this life was lost by the emulated host (docs/adr/0006).
     #[must_use]
     pub fn lost(&self) -> PathBuf {
         self.sockets.join("lost")

@@ -21,7 +21,7 @@ use crate::process::last_lines;
 use crate::programs::with_lab;
 use crate::progress::Progress;
 use crate::setup::Kernel;
-use crate::stile_lab;
+use crate::stile_lab::{self, Event};
 use crate::supervise::Stream;
 use crate::workspace::Workspace;
 use story::{Fence, Story, human};
@@ -83,8 +83,18 @@ pub(crate) fn run(workspace: &Workspace, progress: &Progress) -> Result<ExitCode
     let heard = Mutex::new(Heard::default());
     let status = host.run(&job, BOUND, &|stream, line| {
         let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-        match (stream, serde_json::from_str(line)) {
-            (Stream::Stdout, Ok(line)) => heard.hear(line, progress),
+        match (
+            stream,
+            serde_json::from_str(line),
+            serde_json::from_str(line),
+        ) {
+            (Stream::Stdout, Ok(line), _) => heard.hear(line, progress),
+            (Stream::Stdout, _, Ok(Event::Again { detail, .. })) => {
+                progress.say(format!(
+                    "{detail} (docs/adr/0006). Once more from the beginning:"
+                ));
+                *heard = Heard::default();
+            }
             _ => heard.said.push_str(&format!("{line}\n")),
         }
     });

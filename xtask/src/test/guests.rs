@@ -5,7 +5,6 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
 
 use super::report::{Case, Suite};
 use crate::host::Host;
@@ -14,7 +13,7 @@ use crate::process::{last_lines, output_of};
 use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::setup::{Kernel, Lab};
-use crate::stile_lab;
+use crate::stile_lab::{self, Event};
 use crate::supervise::Stream;
 use crate::workspace::Workspace;
 
@@ -51,33 +50,6 @@ pub(crate) const PAIRS: [Pair; 3] = [
 const BOUND: Duration = Duration::from_secs(900);
 /// How much of the runner's stderr is kept when it fails.
 const QUOTED_LINES: usize = 60;
-
-/// An event as `stile-lab` prints it (guest-tests/src/event.rs).
-#[derive(Deserialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-enum Event {
-    Start {
-        case: String,
-    },
-    Pass {
-        case: String,
-        ms: u64,
-    },
-    Fail {
-        case: String,
-        detail: String,
-        ms: u64,
-    },
-    Skip {
-        case: String,
-        detail: String,
-    },
-    Again {
-        case: String,
-        detail: String,
-    },
-    Exit,
-}
 
 /// Which cases, and how.
 #[derive(Clone, Copy)]
@@ -215,6 +187,8 @@ struct Heard {
     cases: Vec<Case>,
     /// Those that have begun.
     running: Vec<String>,
+    /// Why the next case to end has run again.
+    again: Vec<String>,
     said: String,
 }
 
@@ -240,6 +214,7 @@ impl Heard {
             Ok(Event::Again { case, detail }) => {
                 progress.say(format!("  again    {case}: {detail}"));
                 self.running.retain(|name| *name != case);
+                self.again.push(detail);
                 return;
             }
             Ok(Event::Exit) => return,
@@ -250,6 +225,6 @@ impl Heard {
             }
         };
         self.running.retain(|name| *name != case.name);
-        self.cases.push(case);
+        self.cases.push(case.after(std::mem::take(&mut self.again)));
     }
 }

@@ -70,26 +70,34 @@ fn write_case<W: Write>(writer: &mut Writer<W>, suite: &str, case: &Case) -> std
         ("classname", suite),
         ("time", &*time),
     ]);
-    match &case.outcome {
-        Outcome::Passed => element.write_empty()?,
-        Outcome::Failed(detail) => element.write_inner_content(|writer| {
-            let message = allowed(detail.lines().next().unwrap_or_default());
-            let text = allowed(detail);
+    if case.outcome == Outcome::Passed && case.again.is_empty() {
+        element.write_empty()?;
+        return Ok(());
+    }
+    element.write_inner_content(|writer| {
+        match &case.outcome {
+            Outcome::Passed => {}
+            Outcome::Failed(detail) => {
+                let message = allowed(detail.lines().next().unwrap_or_default());
+                writer
+                    .create_element("failure")
+                    .with_attribute(("message", message.as_str()))
+                    .write_text_content(BytesText::new(&allowed(detail)))?;
+            }
+            Outcome::Skipped(detail) => {
+                writer
+                    .create_element("skipped")
+                    .with_attribute(("message", allowed(detail).as_str()))
+                    .write_empty()?;
+            }
+        }
+        for why in &case.again {
             writer
-                .create_element("failure")
-                .with_attribute(("message", message.as_str()))
-                .write_text_content(BytesText::new(&text))?;
-            Ok(())
-        })?,
-        Outcome::Skipped(detail) => element.write_inner_content(|writer| {
-            let message = allowed(detail);
-            writer
-                .create_element("skipped")
-                .with_attribute(("message", message.as_str()))
-                .write_empty()?;
-            Ok(())
-        })?,
-    };
+                .create_element("system-out")
+                .write_text_content(BytesText::new(&allowed(&format!("Run again: {why}"))))?;
+        }
+        Ok(())
+    })?;
     Ok(())
 }
 
@@ -116,6 +124,7 @@ mod tests {
                 Case::passed("holds").took(Duration::from_millis(1500)),
                 Case::failed("breaks", "left & right\n\u{1b}[31mdiffer"),
                 Case::skipped("waits", "no device"),
+                Case::passed("in the end").after(vec!["its guest was lost".into()]),
             ],
             time: Duration::from_secs(2),
         };
@@ -125,8 +134,8 @@ mod tests {
         assert_eq!(
             text,
             r#"<?xml version="1.0" encoding="UTF-8"?>
-<testsuites name="stile" tests="3" failures="1">
-  <testsuite name="a &lt;suite&gt;" tests="3" failures="1" skipped="1" time="2.000">
+<testsuites name="stile" tests="4" failures="1">
+  <testsuite name="a &lt;suite&gt;" tests="4" failures="1" skipped="1" time="2.000">
     <testcase name="holds" classname="a &lt;suite&gt;" time="1.500"/>
     <testcase name="breaks" classname="a &lt;suite&gt;" time="0.000">
       <failure message="left &amp; right">left &amp; right
@@ -134,6 +143,9 @@ mod tests {
     </testcase>
     <testcase name="waits" classname="a &lt;suite&gt;" time="0.000">
       <skipped message="no device"/>
+    </testcase>
+    <testcase name="in the end" classname="a &lt;suite&gt;" time="0.000">
+      <system-out>Run again: its guest was lost</system-out>
     </testcase>
   </testsuite>
 </testsuites>

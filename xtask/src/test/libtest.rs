@@ -22,6 +22,7 @@ pub(crate) fn cases(stdout: &str) -> Vec<Case> {
                     name,
                     outcome,
                     time: None,
+                    again: Vec::new(),
                 }),
                 None => unfinished = Some(name),
             }
@@ -30,6 +31,7 @@ pub(crate) fn cases(stdout: &str) -> Vec<Case> {
                 name: name.clone(),
                 outcome,
                 time: None,
+                again: Vec::new(),
             });
             unfinished = None;
         }

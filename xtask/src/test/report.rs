@@ -21,6 +21,8 @@ pub(crate) struct Case {
     pub(crate) outcome: Outcome,
     /// How long it took, where that is known.
     pub(crate) time: Option<Duration>,
+    /// Why it ran again, each time that it did: the lab had taken its guest away (docs/adr/0006).
+    pub(crate) again: Vec<String>,
 }
 
 impl Case {
@@ -29,6 +31,7 @@ impl Case {
             name: name.to_owned(),
             outcome: Outcome::Passed,
             time: None,
+            again: Vec::new(),
         }
     }
 
@@ -37,6 +40,7 @@ impl Case {
             name: name.to_owned(),
             outcome: Outcome::Failed(detail.into()),
             time: None,
+            again: Vec::new(),
         }
     }
 
@@ -45,6 +49,7 @@ impl Case {
             name: name.to_owned(),
             outcome: Outcome::Skipped(detail.into()),
             time: None,
+            again: Vec::new(),
         }
     }
 
@@ -53,6 +58,10 @@ impl Case {
             time: Some(time),
             ..self
         }
+    }
+
+    pub(crate) fn after(self, again: Vec<String>) -> Self {
+        Self { again, ..self }
     }
 }
 
@@ -73,6 +82,7 @@ impl Suite {
                 Outcome::Failed(_) => counts.failed += 1,
                 Outcome::Skipped(_) => counts.skipped += 1,
             }
+            counts.again += case.again.len();
         }
         counts
     }
@@ -84,6 +94,8 @@ pub(crate) struct Counts {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
     pub(crate) skipped: usize,
+    /// How often a case ran again.
+    pub(crate) again: usize,
 }
 
 impl std::iter::Sum for Counts {
@@ -92,6 +104,7 @@ impl std::iter::Sum for Counts {
             passed: sum.passed + one.passed,
             failed: sum.failed + one.failed,
             skipped: sum.skipped + one.skipped,
+            again: sum.again + one.again,
         })
     }
 }
@@ -102,11 +115,16 @@ impl std::fmt::Display for Counts {
             passed,
             failed,
             skipped,
+            again,
         } = self;
         write!(
             formatter,
             "{passed} passed, {failed} failed, {skipped} skipped"
-        )
+        )?;
+        match again {
+            0 => Ok(()),
+            again => write!(formatter, "; {again} run again (docs/adr/0006)"),
+        }
     }
 }
 
@@ -141,6 +159,14 @@ impl Report {
     pub(crate) fn print(&self) {
         for suite in &self.suites {
             for case in &suite.cases {
+                for why in &case.again {
+                    println!(
+                        "\nrun again {}: {}\n{}",
+                        suite.name,
+                        case.name,
+                        indented(why)
+                    );
+                }
                 match &case.outcome {
                     Outcome::Failed(detail) => {
                         println!(
@@ -175,6 +201,7 @@ impl Report {
                 passed,
                 failed,
                 skipped,
+                ..
             } = suite.counts();
             let seconds = suite.time.as_secs_f64();
             println!(

@@ -24,7 +24,7 @@ use crate::process::{last_lines, output_of};
 use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::setup::{IGT_PROGRAMS, Igt, Kernel, Lab};
-use crate::stile_lab;
+use crate::stile_lab::{self, Event};
 use crate::workspace::Workspace;
 use judge::Ran;
 use table::{Row, Side, Tables};
@@ -208,15 +208,23 @@ impl Programme<'_> {
 
 /// The cases of one place from what was said there.
 fn suite(name: String, rows: &[&Row], run: Run, why: &str) -> Suite {
-    let mut ran: Vec<Ran> = Vec::new();
+    let (mut ran, mut again): (Vec<Ran>, _) = (Vec::new(), Vec::new());
     let mut rest = String::new();
     for line in run.said.lines() {
-        match serde_json::from_str(line) {
-            Ok(one) => ran.push(one),
-            Err(_) => rest.push_str(&format!("{line}\n")),
+        if let Ok(one) = serde_json::from_str(line) {
+            ran.push(one);
+        } else if let Ok(Event::Again { detail, .. }) = serde_json::from_str(line) {
+            // Another guest begins from the beginning.
+            ran.clear();
+            again.push(detail);
+        } else {
+            rest.push_str(&format!("{line}\n"));
         }
     }
     let mut cases = judge::cases(rows, &ran);
+    if let Some(first) = cases.first_mut() {
+        first.again = again;
+    }
     let ended = match run.status {
         Some(0) => None,
         Some(status) => Some(format!("It ended with status {status}.")),
