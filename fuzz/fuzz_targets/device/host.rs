@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use stile_core::{Device, Errno, Limits, Request, ResourceName, WaitId};
+use stile_core::{Device, Errno, Limits, Replacement, Request, ResourceName, WaitId};
 use stile_wire::gpu::types;
 use stile_wire::sync::{Access, Op, OpCode};
 
-use crate::input::{Act, Ask, Capset, Command, Fencing, Input};
+use crate::input::{Act, Ask, Capset, Command, Fencing, Input, Replace, Small};
 use crate::rules::{Rules, Sent};
 use crate::sim::{Fenced, GuestCommand, HostFails, Sim};
 
@@ -274,6 +274,7 @@ impl Scene {
                     self.check();
                 }
             }
+            Act::Replace(replace) => self.replace(*replace),
             Act::Store {
                 resource,
                 at,
@@ -309,11 +310,7 @@ impl Scene {
     }
 
     fn ask(&mut self, ask: Ask) {
-        let resource = if ask.by_uuid {
-            ResourceName::Uuid([ask.resource.0 as u8; 16])
-        } else {
-            ResourceName::Id(ask.resource.0)
-        };
+        let resource = name(ask.resource, ask.by_uuid);
         let (offset, value) = (u64::from(ask.at) * 8, ask.value.into());
         let request = if ask.waits {
             Request::Wait {
@@ -331,6 +328,20 @@ impl Scene {
         };
         let id = self.sim.open_request();
         self.device.ask(&mut self.sim, self.now_ns, id, request);
+        self.check();
+    }
+
+    fn replace(&mut self, replace: Replace) {
+        let work = replace.work.then_some(Access::WRITE);
+        let size = u64::from(replace.pages.0 % 16) * PAGE;
+        let replacement = Replacement {
+            resource: name(replace.resource, replace.by_uuid),
+            buffer: self.sim.new_buffer_with(size, work, &[]),
+            timeout_ns: u64::from(replace.ms) * MS,
+        };
+        let id = self.sim.open_request();
+        self.device
+            .replace(&mut self.sim, self.now_ns, id, replacement);
         self.check();
     }
 
@@ -409,6 +420,14 @@ impl Scene {
         while let Some(nth) = pick(&self.rules.open_jobs(&self.sim), 0) {
             self.job(nth, true);
         }
+    }
+}
+
+fn name(resource: Small, by_uuid: bool) -> ResourceName {
+    if by_uuid {
+        ResourceName::Uuid([resource.0 as u8; 16])
+    } else {
+        ResourceName::Id(resource.0)
     }
 }
 

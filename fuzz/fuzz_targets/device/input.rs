@@ -96,6 +96,8 @@ pub(crate) enum Act {
     Withdraw {
         nth: u8,
     },
+    /// A host process moves a buffer to other memory.
+    Replace(Replace),
     /// The guest writes a counter itself.
     Store {
         resource: Small,
@@ -142,7 +144,7 @@ impl Arbitrary<'_> for Act {
                 Small::arbitrary(bytes)?,
                 Fencing::arbitrary(bytes)?,
             ),
-            54..64 => Self::HostWork {
+            54..63 => Self::HostWork {
                 resource: Small::arbitrary(bytes)?,
                 write: bool::arbitrary(bytes)?,
             },
@@ -157,6 +159,7 @@ impl Arbitrary<'_> for Act {
             82 => Self::DeliverAll,
             83 => Self::DeliverAgain { nth: nth(bytes)? },
             84 => Self::WatchFails { nth: nth(bytes)? },
+            63 => Self::Replace(Replace::arbitrary(bytes)?),
             64 => Self::CpuDone {
                 nth: nth(bytes)?,
                 done: bytes.ratio(3, 4)?,
@@ -200,6 +203,17 @@ pub(crate) struct Ask {
     pub(crate) resource: Small,
     pub(crate) at: u8,
     pub(crate) value: u8,
+    pub(crate) ms: u16,
+}
+
+/// What a buffer moves to.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+pub(crate) struct Replace {
+    pub(crate) by_uuid: bool,
+    pub(crate) resource: Small,
+    pub(crate) pages: Small,
+    /// Whether the host already works on the new memory.
+    pub(crate) work: bool,
     pub(crate) ms: u16,
 }
 

@@ -306,16 +306,22 @@ impl RunningGuest {
     /// Whether the emulated host has lost it. Whoever looks at its lab afterwards finds that out.
     fn loss(&mut self) -> Option<Loss> {
         let gone = readable(&[self.child.ended()], Some(Duration::ZERO)).unwrap_or(false);
-        let loss = if gone {
+        let (loss, registers) = if gone {
             let end = self.end.end().filter(|end| end.reason == end::RESET)?;
-            Loss::seen(&end.registers, self.memory_bytes)
+            let loss = Loss::seen(&end.registers, self.memory_bytes)?;
+            (loss, end.registers.clone())
         } else {
+            let registers = monitor::registers(&self.monitor);
             // A processor that runs and is not in protected mode yet is at the machine's firmware.
-            Loss::seen(&monitor::registers(&self.monitor), self.memory_bytes)
-                .filter(|loss| *loss == Loss::PageTables)
-        }?;
-        if let Err(error) = std::fs::write(&self.mark, Error::Lost(loss).to_string()) {
-            eprintln!("{} could not be written: {error}", self.mark.display());
+            let loss = Loss::seen(&registers, self.memory_bytes);
+            (loss.filter(|loss| *loss == Loss::PageTables)?, registers)
+        };
+        let said = Error::Lost(loss).to_string();
+        let log = self.console.with_file_name("lost.log");
+        for (path, text) in [(&self.mark, &said), (&log, &registers)] {
+            if let Err(error) = std::fs::write(path, text) {
+                eprintln!("{} could not be written: {error}", path.display());
+            }
         }
         Some(loss)
     }

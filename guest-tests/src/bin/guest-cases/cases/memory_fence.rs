@@ -39,7 +39,8 @@ fn a_memory_fence_wakes_both_sides() -> Outcome {
     // No eventfd, no sync_file: nothing of the kernel's is made for who waits.
     let five = consumer.session.wait_memory(&shared, 64, 5, PATIENCE)?;
     let six = consumer.session.wait_memory(&shared, 64, 6, PATIENCE)?;
-    assert_eq!(gpu.descriptors()?, before);
+    let now = gpu.descriptors()?;
+    assert!(now.is_within(&before), "{now:?}, before: {before:?}");
     let sleeper = host.memory_sleeper(64, 5, PATIENCE)?;
     producer.session.signal_memory(&buffer, 64, 4)?;
     consumer.no_event()?;
@@ -128,7 +129,11 @@ fn many_waiters_cost_no_thread() -> Outcome {
     }
     assert_eq!(told(&mut guest)?, [0; 0]);
     assert_eq!(gpu.threads()?, threads);
-    assert_eq!(gpu.descriptors()?, descriptors);
+    let now = gpu.descriptors()?;
+    assert!(
+        now.is_within(&descriptors),
+        "{now:?}, before: {descriptors:?}"
+    );
     // On the host each has a connection, and that is all that it costs.
     let mut sleepers = Vec::new();
     for counter in 0..SLEEPERS {
