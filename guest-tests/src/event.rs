@@ -47,7 +47,7 @@ pub enum Event {
     },
     /// A case has not ended, for a reason that is not its own, and runs again.
     Again {
-        /// The case's name; none where the guest had not come as far as one.
+        /// The case's name; none where the guest was not in one.
         case: String,
         /// Why.
         detail: String,

@@ -36,6 +36,9 @@ pub(crate) enum Event {
     Exit,
 }
 
+/// The flag for a host that is an emulated machine.
+pub(crate) const EMULATED: &str = "--emulated";
+
 /// `stile-lab` with a guest kernel, and then `words`. On this machine (`here`) QEMU is the lab's own;
 /// in the host VM the lab's root file system is the root.
 pub(crate) fn command(
@@ -50,6 +53,8 @@ pub(crate) fn command(
     let mut command = with_initramfs(lab, programs, kernel, &initramfs, logs)?;
     if here {
         command.extend(["--rootfs".into(), lab.rootfs.root.clone().into()]);
+    } else {
+        command.push(EMULATED.into());
     }
     command.extend(words.iter().map(OsString::from));
     Ok(command)

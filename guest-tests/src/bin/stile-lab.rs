@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use guest_tests::event::Event;
-use guest_tests::runner::{self, Selection};
+use guest_tests::runner::{self, Losses, Selection};
 use guest_tests::vm::{self, Daemon, DaemonOptions, Guest, HostGpu, Lab};
 
 #[derive(Parser)]
@@ -94,11 +94,11 @@ fn run(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
                 fence_deadline: Some(Duration::from_millis(1500)),
                 ..DaemonOptions::default()
             };
-            pass_on(&cli.lab.life("demo")?, &options, &["guest-demo"])
+            pass_on(&cli.lab, "demo", &options, &["guest-demo"])
         }
         Command::Program { words } => {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            pass_on(&cli.lab.life("program")?, &DaemonOptions::default(), &words)
+            pass_on(&cli.lab, "program", &DaemonOptions::default(), &words)
         }
         Command::Shell {
             without_gpu,
@@ -137,18 +137,25 @@ const SILENCE: Duration = Duration::from_secs(300);
 /// where the emulated host loses the guest.
 fn pass_on(
     lab: &Lab,
+    name: &str,
     options: &DaemonOptions,
     program: &[&str],
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    for _ in 0..runner::IN_A_ROW {
-        match pass_on_once(lab, options, program) {
-            Err(lost @ vm::Error::Lost(_)) => {
-                println!("{}", runner::again("", &lost.to_string()).to_line())
+    let mut losses = Losses::default();
+    for life in 0_u32.. {
+        let lab = lab.life(&format!("{name}-{life}"))?;
+        match pass_on_once(&lab, options, program) {
+            Err(lost @ vm::Error::Lost(_)) if losses.may_run_again("") => {
+                println!("{}", runner::again("", &lost.to_string()).to_line());
             }
-            end => return Ok(end?),
+            Err(error) => {
+                eprintln!("{}", vm::tail(&lab.logs.join("console.log"), 20));
+                return Err(error.into());
+            }
+            Ok(code) => return Ok(code),
         }
     }
-    Ok(pass_on_once(lab, options, program)?)
+    Ok(ExitCode::FAILURE)
 }
 
 fn pass_on_once(

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{AGAIN, GUEST_PROGRAM, IN_A_ROW, again, with_logs};
+use super::{GUEST_PROGRAM, Losses, again, with_logs};
 use crate::event::{Event, Order};
 use crate::outcome::with_sources;
 use crate::vm::{Daemon, DaemonOptions, Error, Guest, HostGpu, Lab, RunningGuest};
@@ -13,10 +13,18 @@ const BOOT: Duration = Duration::from_secs(120);
 /// Longer than any case takes, also one that waits for a deadline of the kernel (10 s).
 const CASE: Duration = Duration::from_secs(120);
 
+/// What fails where a guest comes to its end outside of a case, and not by powering off.
+const NO_CASE: &str = "a guest powers off once its cases have ended, and not before";
+
 /// Runs these cases in as many guests as it takes.
-pub(super) fn run(lab: &Lab, mut left: Vec<String>, without_gpu: bool, tell: &dyn Fn(&Event)) {
+pub(super) fn run(
+    lab: &Lab,
+    mut left: Vec<String>,
+    without_gpu: bool,
+    losses: &mut Losses,
+    tell: &dyn Fn(&Event),
+) {
     let mut life: u32 = 0;
-    let mut losses = Losses::default();
     while !left.is_empty() {
         let before = left.len();
         let lab = match lab.life(&format!("guest-{life}")) {
@@ -27,29 +35,29 @@ pub(super) fn run(lab: &Lab, mut left: Vec<String>, without_gpu: bool, tell: &dy
             lab: &lab,
             left: &mut left,
             running: None,
-            losses: &mut losses,
+            losses,
             tell,
         }
         .live(without_gpu);
         life = life.saturating_add(1);
-        if matches!(end, Ok(End::Again)) {
-            continue;
-        }
+        let stands_still = left.len() == before;
         let why = match end {
-            Ok(_) => "The guest's program ended without it.".to_owned(),
+            Ok(End::Again) => continue,
+            Ok(End::Told) if !stands_still => continue,
+            Ok(End::Told) => "The guest's program ended without it.".to_owned(),
             Err(error) => with_sources(&error),
         };
-        if left.len() == before {
+        let fail = Event::Fail {
+            case: NO_CASE.to_owned(),
+            detail: why,
+            ms: 0,
+        };
+        let fail = with_logs(fail, &lab.logs);
+        if !stands_still {
+            tell(&fail);
+        } else if let Event::Fail { detail, .. } = fail {
             // Another guest would not come further.
-            let fail = Event::Fail {
-                case: String::new(),
-                detail: why,
-                ms: 0,
-            };
-            if let Event::Fail { detail, .. } = with_logs(fail, &lab.logs) {
-                fail_all(left, &detail, tell);
-            }
-            return;
+            return fail_all(left, &detail, tell);
         }
     }
 }
@@ -61,28 +69,6 @@ fn fail_all(cases: Vec<String>, detail: &str, tell: &dyn Fn(&Event)) {
             detail: detail.to_owned(),
             ms: 0,
         });
-    }
-}
-
-/// The guests that the emulated host has lost.
-#[derive(Default)]
-struct Losses {
-    all: u32,
-    /// In which case the last one was; none while it booted.
-    case: String,
-    in_a_row: u32,
-}
-
-impl Losses {
-    /// One more, in this case. Whether that may run again.
-    fn may_run_again(&mut self, case: &str) -> bool {
-        if self.case != case {
-            case.clone_into(&mut self.case);
-            self.in_a_row = 0;
-        }
-        self.all = self.all.saturating_add(1);
-        self.in_a_row = self.in_a_row.saturating_add(1);
-        self.all <= AGAIN && self.in_a_row <= IN_A_ROW
     }
 }
 
@@ -174,6 +160,7 @@ impl Life<'_> {
 
     fn ended(&mut self, event: &Event) {
         self.running = None;
+        self.losses.ended();
         if let Event::Pass { case, .. } | Event::Fail { case, .. } | Event::Skip { case, .. } =
             event
             && let Some(index) = self.left.iter().position(|name| name == case)
@@ -187,25 +174,4 @@ impl Life<'_> {
 fn order_line(order: &Order) -> String {
     // Strings only: there is nothing in it that JSON has no place for.
     serde_json::to_string(order).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_case_that_loses_its_guest_time_and_again_fails() {
-        let mut losses = Losses::default();
-        assert!(losses.may_run_again("maps"));
-        assert!(losses.may_run_again("maps"));
-        assert!(!losses.may_run_again("maps"));
-        assert!(losses.may_run_again("waits"));
-    }
-
-    #[test]
-    fn a_suite_that_loses_guests_everywhere_fails() {
-        let mut losses = Losses::default();
-        let allowed = (0..20).filter(|case| losses.may_run_again(&format!("case {case}")));
-        assert_eq!(allowed.count(), 8);
-    }
 }

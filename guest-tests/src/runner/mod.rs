@@ -1,6 +1,7 @@
 //! Running all cases of a lab and telling what happened to each.
 
 mod guest;
+mod losses;
 
 use std::cell::Cell;
 use std::process::{Command, Stdio};
@@ -12,13 +13,10 @@ use crate::lifecycle;
 use crate::outcome::attempt;
 use crate::vm::{self, Lab};
 
+pub use losses::Losses;
+
 /// The guest's program with the cases.
 const GUEST_PROGRAM: &str = "guest-cases";
-
-/// How often cases run again whose guest the emulated host has lost, in one suite (docs/adr/0006).
-const AGAIN: u32 = 8;
-/// How often one and the same runs again. What loses its guest more often has another fault.
-pub const IN_A_ROW: u32 = 2;
 
 /// A case runs again, or whatever a guest runs that has no cases.
 #[must_use]
@@ -105,34 +103,38 @@ pub fn run(lab: &Lab, selection: &Selection, tell: &dyn Fn(&Event)) -> Result<us
         }
         tell(event);
     };
+    let mut losses = Losses::default();
     let rounds = (0..selection.times).flat_map(|_| in_guest.clone());
-    guest::run(lab, rounds.collect(), selection.without_gpu, &counted);
+    let without_gpu = selection.without_gpu;
+    guest::run(lab, rounds.collect(), without_gpu, &mut losses, &counted);
 
     let chosen = lifecycle::CASES
         .iter()
         .filter(|case| across.iter().any(|name| name == case.name));
     let rounds = (0..selection.times).flat_map(|_| chosen.clone());
-    for (number, case) in rounds.enumerate() {
-        let name = format!("lifecycle-{number}");
-        for left in (0..=IN_A_ROW).rev() {
+    let mut life: u32 = 0;
+    for case in rounds {
+        loop {
             counted(&Event::Start {
                 case: case.name.to_owned(),
             });
             let (mut logs, mut lost) = (lab.logs.clone(), None);
             let event = attempt(case.name.to_owned(), || {
-                let own = lab.life(&name)?;
+                let own = lab.life(&format!("lifecycle-{life}"))?;
                 logs.clone_from(&own.logs);
                 lost = Some(own.lost());
                 (case.run)(&own)
             });
+            life = life.saturating_add(1);
             let lost = lost.and_then(|mark| std::fs::read_to_string(mark).ok());
-            if left > 0
-                && let Some(why) = lost
+            if let Some(why) = lost
                 && matches!(event, Event::Fail { .. })
+                && losses.may_run_again(case.name)
             {
                 counted(&again(case.name, &why));
                 continue;
             }
+            losses.ended();
             counted(&with_logs(event, &logs));
             break;
         }

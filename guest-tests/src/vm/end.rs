@@ -1,7 +1,7 @@
 //! Where a guest ends. QEMU pauses then, so that it can be asked why and where the processor was;
 //! after that it may go.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -96,6 +96,7 @@ struct Message {
     event: String,
     data: Data,
     r#return: Value,
+    error: Value,
 }
 
 #[derive(Default, Deserialize)]
@@ -104,7 +105,7 @@ struct Data {
     reason: String,
 }
 
-/// Listens until QEMU is gone, or says what is no message, and tells how the guest ended.
+/// Listens until QEMU is gone, and tells how the guest ended.
 fn attend(monitor: UnixStream) -> Option<End> {
     let mut questions = monitor.try_clone().ok()?;
     // A question that does not reach it has no answer.
@@ -112,8 +113,8 @@ fn attend(monitor: UnixStream) -> Option<End> {
     ask(json!({"execute": "qmp_capabilities"}));
     let mut reason = None;
     let mut end: Option<End> = None;
-    let messages = serde_json::Deserializer::from_reader(monitor).into_iter::<Message>();
-    for message in messages.map_while(Result::ok) {
+    for line in BufReader::new(monitor).lines().map_while(Result::ok) {
+        let message: Message = serde_json::from_str(&line).unwrap_or_default();
         // Another comes when it is told to quit.
         if message.event == "SHUTDOWN" && end.is_none() {
             reason = Some(message.data.reason);
@@ -121,12 +122,13 @@ fn attend(monitor: UnixStream) -> Option<End> {
                 "execute": "human-monitor-command",
                 "arguments": {"command-line": "info registers"},
             }));
-        } else if let Value::String(said) = message.r#return
+        } else if (message.r#return.is_string() || message.error.is_object())
             && let Some(reason) = reason.take()
         {
+            let said = message.r#return.as_str().unwrap_or_default();
             end = Some(End {
                 reason,
-                registers: without_noise(&said),
+                registers: without_noise(said),
             });
             ask(json!({"execute": "quit"}));
         }

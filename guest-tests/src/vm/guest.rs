@@ -18,6 +18,8 @@ use crate::event::{CONTROL_PORT, RESULTS_PORT};
 
 /// A guest that says nothing for so long is looked at. Cases may take longer.
 const DOUBT: Duration = Duration::from_secs(20);
+/// Longer than QEMU takes from the end of its guest's results to its own.
+const GOES: Duration = Duration::from_secs(120);
 
 /// How a guest is built. The methods change one thing each; [`Guest::start`] boots it.
 #[derive(Clone, Debug)]
@@ -137,6 +139,7 @@ impl Guest {
             monitor: self.monitor(),
             memory_bytes: u64::from(self.memory).saturating_mul(1 << 20),
             mark: self.lab.lost(),
+            emulated: self.lab.emulated,
             end,
             input,
             lines: Lines::new(output),
@@ -250,6 +253,7 @@ pub struct RunningGuest {
     monitor: PathBuf,
     memory_bytes: u64,
     mark: PathBuf,
+    emulated: bool,
     end: end::Watch,
     input: ChildStdin,
     lines: Lines<ChildStdout>,
@@ -279,6 +283,11 @@ impl RunningGuest {
                 return Err(Error::Lost(loss));
             }
             next = self.lines.next(bound.saturating_sub(first))?;
+            if next == Next::Nothing
+                && let Some(loss) = self.loss()
+            {
+                return Err(Error::Lost(loss));
+            }
         }
         match next {
             Next::Line(line) => Ok(Some(line)),
@@ -289,12 +298,15 @@ impl RunningGuest {
 
     /// How it has ended. Fails unless it has powered off.
     fn ended(&mut self) -> Result<(), Error> {
-        self.child.wait(DOUBT)?;
+        let status = self.child.wait(GOES)?;
         if let Some(loss) = self.loss() {
             return Err(Error::Lost(loss));
         }
         match self.end.end() {
-            Some(end) if end.reason == end::POWERED_OFF => Ok(()),
+            Some(end) if end.reason == end::POWERED_OFF && status.success() => Ok(()),
+            Some(end) if end.reason == end::POWERED_OFF => {
+                Err(self.child.ended_before("it had let its guest go"))
+            }
             Some(End { reason, registers }) => Err(Error::GuestEnded {
                 reason: reason.clone(),
                 registers: registers.clone(),
@@ -305,6 +317,9 @@ impl RunningGuest {
 
     /// Whether the emulated host has lost it. Whoever looks at its lab afterwards finds that out.
     fn loss(&mut self) -> Option<Loss> {
+        if !self.emulated {
+            return None;
+        }
         let gone = readable(&[self.child.ended()], Some(Duration::ZERO)).unwrap_or(false);
         let (loss, registers) = if gone {
             let end = self.end.end().filter(|end| end.reason == end::RESET)?;
@@ -337,7 +352,7 @@ impl RunningGuest {
     /// Waits until the VMM has ended by itself, whatever the guest still says.
     ///
     /// # Errors
-    /// [`Error::Hung`] when it still runs after `bound`.
+    /// As [`Self::next_line`]; `bound` is for each of the guest's lines, and for QEMU's end.
     pub fn wait(&mut self, bound: Duration) -> Result<ExitStatus, Error> {
         while self.next_line(bound)?.is_some() {}
         self.child.wait(bound)

@@ -7,8 +7,8 @@ use std::fmt;
 pub enum Loss {
     /// The processor's page tables lie where the guest has no memory.
     PageTables,
-    /// The processor has shut down after a triple fault: KVM has put it back to what it is at
-    /// power-on. A Linux that reboots, after a panic as well, leaves it as it was.
+    /// The processor has shut down after a triple fault: KVM for AMD's processors has put it back to
+    /// what it is at power-on. A Linux that reboots, after a panic as well, leaves it as it was.
     Shutdown,
 }
 

@@ -52,6 +52,9 @@ pub struct Lab {
         default_value = "/tmp/stile-lab/sockets"
     )]
     pub sockets: PathBuf,
+    /// The host is an emulated machine, which may lose guests (docs/adr/0006)
+    #[arg(long)]
+    pub emulated: bool,
     /// The root file system with QEMU in it, if that is not this system's own
     #[arg(long, value_name = "DIRECTORY")]
     pub rootfs: Option<PathBuf>,

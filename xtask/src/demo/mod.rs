@@ -93,7 +93,11 @@ pub(crate) fn run(workspace: &Workspace, progress: &Progress) -> Result<ExitCode
                 progress.say(format!(
                     "{detail} (docs/adr/0006). Once more from the beginning:"
                 ));
-                *heard = Heard::default();
+                let said = std::mem::take(&mut heard.said);
+                *heard = Heard {
+                    said,
+                    ..Heard::default()
+                };
             }
             _ => heard.said.push_str(&format!("{line}\n")),
         }

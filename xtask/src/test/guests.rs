@@ -143,6 +143,9 @@ impl Guests<'_> {
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         let said = last_lines(&heard.said, QUOTED_LINES);
         let mut cases = heard.cases;
+        if let Some(last) = cases.last_mut() {
+            last.again.extend(heard.again);
+        }
         let failed = cases
             .iter()
             .any(|case| matches!(case.outcome, super::report::Outcome::Failed(_)));
@@ -214,7 +217,11 @@ impl Heard {
             Ok(Event::Again { case, detail }) => {
                 progress.say(format!("  again    {case}: {detail}"));
                 self.running.retain(|name| *name != case);
-                self.again.push(detail);
+                self.again.push(if case.is_empty() {
+                    format!("Between cases: {detail}")
+                } else {
+                    detail
+                });
                 return;
             }
             Ok(Event::Exit) => return,

@@ -91,10 +91,11 @@ fn write_case<W: Write>(writer: &mut Writer<W>, suite: &str, case: &Case) -> std
                     .write_empty()?;
             }
         }
-        for why in &case.again {
+        if !case.again.is_empty() {
+            let said = format!("Run again: {}", case.again.join("\nRun again: "));
             writer
                 .create_element("system-out")
-                .write_text_content(BytesText::new(&allowed(&format!("Run again: {why}"))))?;
+                .write_text_content(BytesText::new(&allowed(&said)))?;
         }
         Ok(())
     })?;

@@ -21,7 +21,8 @@ pub(crate) struct Case {
     pub(crate) outcome: Outcome,
     /// How long it took, where that is known.
     pub(crate) time: Option<Duration>,
-    /// Why it ran again, each time that it did: the lab had taken its guest away (docs/adr/0006).
+    /// Why it ran again, each time that it did: the emulated host had lost its guest, or the one
+    /// before it (docs/adr/0006).
     pub(crate) again: Vec<String>,
 }
 
@@ -154,8 +155,8 @@ impl Report {
         self.suites.iter().map(Suite::counts).sum()
     }
 
-    /// The failures with all that is known of them, then a line for each suite, then the sums alone
-    /// on the last line.
+    /// What ran again and what failed, with all that is known of it, then a line for each suite, then
+    /// the sums alone on the last line.
     pub(crate) fn print(&self) {
         for suite in &self.suites {
             for case in &suite.cases {

@@ -21,6 +21,13 @@ pub(super) struct Ran {
     pub(super) ms: u64,
 }
 
+impl Ran {
+    /// Whether it is of the same subtest.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        (&self.program, &self.subtest) == (&other.program, &other.subtest)
+    }
+}
+
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -24,7 +24,7 @@ use crate::process::{last_lines, output_of};
 use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::setup::{IGT_PROGRAMS, Igt, Kernel, Lab};
-use crate::stile_lab::{self, Event};
+use crate::stile_lab::{self, EMULATED, Event};
 use crate::workspace::Workspace;
 use judge::Ran;
 use table::{Row, Side, Tables};
@@ -164,12 +164,7 @@ impl Programme<'_> {
                 .filter(|row| row.is_for(*side, *kernel))
                 .collect();
             let name = format!("IGT {} {place}", self.igt.version);
-            let mut suite = suite(name, &rows, run, &why);
-            // What is no subtest says why others are missing.
-            suite.cases.retain(|case| {
-                case.name.contains(&expected.filter) || !case.name.starts_with(table::PREFIX)
-            });
-            suites.push(suite);
+            suites.push(suite(name, &rows, run, &why, &expected.filter));
         }
         Ok(suites)
     }
@@ -194,7 +189,7 @@ impl Programme<'_> {
             command.push(' ');
         }
         command.push_str(&format!(
-            "program -- guest-igt {IN_GUEST} {}",
+            "{EMULATED} program -- guest-igt {IN_GUEST} {}",
             programs.join(" ")
         ));
         Ok(command)
@@ -207,24 +202,22 @@ impl Programme<'_> {
 }
 
 /// The cases of one place from what was said there.
-fn suite(name: String, rows: &[&Row], run: Run, why: &str) -> Suite {
+fn suite(name: String, rows: &[&Row], run: Run, why: &str, filter: &str) -> Suite {
     let (mut ran, mut again): (Vec<Ran>, _) = (Vec::new(), Vec::new());
     let mut rest = String::new();
     for line in run.said.lines() {
-        if let Ok(one) = serde_json::from_str(line) {
-            ran.push(one);
+        if let Ok(one) = serde_json::from_str::<Ran>(line) {
+            // Another guest begins from the beginning; what has been told already stays.
+            if !ran.iter().any(|other| other.is_of(&one)) {
+                ran.push(one);
+            }
         } else if let Ok(Event::Again { detail, .. }) = serde_json::from_str(line) {
-            // Another guest begins from the beginning.
-            ran.clear();
             again.push(detail);
         } else {
             rest.push_str(&format!("{line}\n"));
         }
     }
     let mut cases = judge::cases(rows, &ran);
-    if let Some(first) = cases.first_mut() {
-        first.again = again;
-    }
     let ended = match run.status {
         Some(0) => None,
         Some(status) => Some(format!("It ended with status {status}.")),
@@ -235,6 +228,11 @@ fn suite(name: String, rows: &[&Row], run: Run, why: &str) -> Suite {
             "IGT's programs run to the end",
             format!("{ended}\n{}", last_lines(&rest, QUOTED_LINES)),
         ));
+    }
+    // What is no subtest says why others are missing.
+    cases.retain(|case| case.name.contains(filter) || !case.name.starts_with(table::PREFIX));
+    if let Some(last) = cases.last_mut() {
+        last.again = again;
     }
     Suite {
         name,
