@@ -73,9 +73,13 @@ impl Guest {
         })
     }
 
-    /// A buffer that the host knows.
+    /// A buffer that the host knows, whose own ring is none of those that cases name.
     pub(crate) fn blob(&self, options: &BlobOptions) -> Result<Blob> {
-        let blob = self.session.create_blob(options)?;
+        let mut blob = self.session.create_blob(options)?;
+        while is_named(self.session.ring_of(&blob)) {
+            // A session takes a buffer's ring by its number, and each has the next number.
+            blob = self.session.create_blob(options)?;
+        }
         self.settle()?;
         Ok(blob)
     }
@@ -197,6 +201,11 @@ impl Guest {
         let submitted = self.session.submit(&submission.out_fence())?;
         Ok(submitted.fence.ok_or("the kernel gave no fence")?)
     }
+}
+
+/// Whether cases name this ring themselves. What is on a ring waits for what was there before.
+fn is_named(ring: u8) -> bool {
+    matches!(ring, 1..=12 | 60..=63)
 }
 
 /// A fence on this ring.
