@@ -142,7 +142,8 @@ fn pass_on(
     program: &[&str],
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut losses = Losses::default();
-    for life in 0_u32.. {
+    let mut life: u32 = 0;
+    loop {
         let lab = lab.life(&format!("{name}-{life}"))?;
         match pass_on_once(&lab, options, program) {
             Err(lost @ vm::Error::Lost(_)) if losses.may_run_again("") => {
@@ -154,8 +155,8 @@ fn pass_on(
             }
             Ok(code) => return Ok(code),
         }
+        life = life.saturating_add(1);
     }
-    Ok(ExitCode::FAILURE)
 }
 
 fn pass_on_once(

@@ -18,21 +18,11 @@ pub(crate) fn cases(stdout: &str) -> Vec<Case> {
         {
             let name = name.trim_end_matches(" - should panic").to_owned();
             match outcome(rest) {
-                Some(outcome) => cases.push(Case {
-                    name,
-                    outcome,
-                    time: None,
-                    again: Vec::new(),
-                }),
+                Some(outcome) => cases.push(Case::new(&name, outcome)),
                 None => unfinished = Some(name),
             }
         } else if let (Some(name), Some(outcome)) = (&unfinished, outcome(line)) {
-            cases.push(Case {
-                name: name.clone(),
-                outcome,
-                time: None,
-                again: Vec::new(),
-            });
+            cases.push(Case::new(name, outcome));
             unfinished = None;
         }
     }

@@ -27,31 +27,25 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    pub(crate) fn passed(name: &str) -> Self {
+    pub(crate) fn new(name: &str, outcome: Outcome) -> Self {
         Self {
             name: name.to_owned(),
-            outcome: Outcome::Passed,
+            outcome,
             time: None,
             again: Vec::new(),
         }
+    }
+
+    pub(crate) fn passed(name: &str) -> Self {
+        Self::new(name, Outcome::Passed)
     }
 
     pub(crate) fn failed(name: &str, detail: impl Into<String>) -> Self {
-        Self {
-            name: name.to_owned(),
-            outcome: Outcome::Failed(detail.into()),
-            time: None,
-            again: Vec::new(),
-        }
+        Self::new(name, Outcome::Failed(detail.into()))
     }
 
     pub(crate) fn skipped(name: &str, detail: impl Into<String>) -> Self {
-        Self {
-            name: name.to_owned(),
-            outcome: Outcome::Skipped(detail.into()),
-            time: None,
-            again: Vec::new(),
-        }
+        Self::new(name, Outcome::Skipped(detail.into()))
     }
 
     pub(crate) fn took(self, time: Duration) -> Self {
